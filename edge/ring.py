@@ -1,0 +1,131 @@
+"""The flight recorder: the last minutes of cycle records at full rate, in a memory-mapped file.
+
+One writer (the controller), any number of readers. The file outlives the process that wrote it, and a
+controller that starts again with the same layout goes on where its predecessor stopped.
+"""
+
+import json
+import mmap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cython_ext import seqlock
+from models.errors import StoreError
+
+MAGIC = b"YUNCHU-RING-1\n\0\0"
+ALIGN = 64
+COUNT_AT = 32
+"""Where the seqlock block with the number of records ever written stands."""
+HEAD = ALIGN
+MARGIN = 4
+"""Records next to the write position that a reader does not touch: they may be overwritten meanwhile."""
+
+
+class Ring:
+    """A ring of fixed-size records that describes itself."""
+
+    def __init__(self, memory: mmap.mmap, meta: dict[str, Any], dtype: np.dtype[np.void], body: int) -> None:
+        """Use ``create`` or ``open``."""
+        self.meta = meta
+        self.dtype = dtype
+        whole = np.frombuffer(memory, np.uint8)
+        self._count = whole[COUNT_AT : COUNT_AT + 16]
+        self._rows = whole[body:].view(dtype)
+        self._bytes = whole[body:].reshape(len(self._rows), dtype.itemsize)
+
+    @classmethod
+    def create(cls, path: Path, dtype: np.dtype[np.void], slots: int, meta: dict[str, Any]) -> "Ring":
+        """Continue the ring at ``path`` when it has this layout and description, else begin a new one."""
+        try:
+            old = cls.open(path, writable=True)
+            if old.dtype == dtype and len(old._rows) == slots and old.meta == meta:
+                return old
+            path.replace(path.with_suffix(".previous"))
+        except StoreError:
+            pass
+        text = json.dumps({"dtype": _describe(dtype), "meta": meta}).encode()
+        body = _body(len(text))
+        with path.open("wb") as file:
+            file.write(MAGIC + len(text).to_bytes(8, "little"))
+            file.seek(HEAD)
+            file.write(text)
+            file.truncate(body + slots * dtype.itemsize)
+        return cls.open(path, writable=True)
+
+    @classmethod
+    def open(cls, path: Path, writable: bool = False) -> "Ring":
+        """Map an existing ring.
+
+        Raises:
+            StoreError: there is none, or it is not one of ours.
+        """
+        try:
+            with path.open("r+b" if writable else "rb") as file:
+                access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+                memory = mmap.mmap(file.fileno(), 0, access=access)
+        except (OSError, ValueError) as error:
+            raise StoreError(f"no cycle records at {path} ({error}); has the controller run?") from error
+        if memory[: len(MAGIC)] != MAGIC:
+            raise StoreError(f"{path} does not hold cycle records of this version")
+        size = int.from_bytes(memory[len(MAGIC) : len(MAGIC) + 8], "little")
+        text = json.loads(memory[HEAD : HEAD + size])
+        return cls(memory, text["meta"], _dtype(text["dtype"]), _body(size))
+
+    @property
+    def total(self) -> int:
+        """Number of records ever written; record ``n`` (from 0) stands at ``n % slots``."""
+        out = np.zeros(8, np.uint8)
+        seqlock.read(self._count, out)
+        return int(out.view("<u8")[0])
+
+    def append(self, record: bytes) -> None:
+        """Store one record."""
+        total = self.total
+        self._bytes[total % len(self._rows)] = np.frombuffer(record, np.uint8)
+        seqlock.write(self._count, np.array([total + 1], "<u8").view(np.uint8))
+
+    def newest(self) -> np.void | None:
+        """Return a copy of the newest record."""
+        total = self.total
+        return None if total == 0 else self._rows[(total - 1) % len(self._rows)].copy()
+
+    def last(self, count: int) -> NDArray[np.void]:
+        """Return copies of up to ``count`` newest records, oldest first."""
+        total = self.total
+        first = max(total - count, total - len(self._rows) + MARGIN, 0)
+        return self._rows[np.arange(first, total) % len(self._rows)]
+
+    def since(self, cycle: int) -> NDArray[np.void]:
+        """Return copies of all records whose ``cycle`` is larger, oldest first."""
+        newest = self.newest()
+        if newest is None or int(newest["cycle"]) <= cycle:
+            return self._rows[:0].copy()
+        rows = self.last(min(int(newest["cycle"]) - cycle, len(self._rows)))
+        return rows[rows["cycle"] > cycle]
+
+
+def _body(size: int) -> int:
+    return -(-(HEAD + size) // ALIGN) * ALIGN
+
+
+def _describe(dtype: np.dtype[np.void]) -> list[Any]:
+    return [[name, *_plain(dtype.fields[name][0])] for name in dtype.names or () if dtype.fields]
+
+
+def _plain(part: np.dtype[Any]) -> list[Any]:
+    base, shape = part.subdtype or (part, ())
+    if base.names:
+        return [_describe(base), list(shape)]
+    return [base.str, list(shape)]
+
+
+def _dtype(described: list[Any]) -> np.dtype[np.void]:
+    return np.dtype(
+        [
+            (name, _dtype(base) if isinstance(base, list) else base, tuple(shape))
+            for name, base, shape in described
+        ]
+    )
