@@ -1,0 +1,37 @@
+# Two commands: `make demo` and `make test`. Everything happens in .venv of this folder; no root needed.
+PYTHON ?= python3
+BIN = .venv/bin
+KERNELS = $(wildcard cython_ext/*.pyx cython_ext/*.pxd)
+PACKAGES = aggregator cloud_link control cython_ext drivers edge examples models
+
+.PHONY: demo test test-slow check coverage clean
+
+demo: .venv/ready
+	$(BIN)/edge demo --for 60s $(ARGS)
+
+test: .venv/ready
+	$(BIN)/python -m pytest -q $(ARGS)
+
+# Slow suites: the long fuzz and the mutation of the safety code.
+test-slow: .venv/ready
+	$(BIN)/python -m pytest -q -m slow --override-ini addopts="--strict-markers --import-mode=importlib" tests hil_tests
+
+coverage: .venv/ready
+	$(BIN)/python -m coverage run -m pytest -q tests/control tests/cython_ext
+	$(BIN)/python -m coverage report --fail-under=100
+
+check: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/cython-lint --max-line-length 110 cython_ext
+	$(BIN)/codespell
+	$(BIN)/python -m pytest -q tests/test_sizes.py
+
+.venv/ready: setup.py pyproject.toml constraints.txt tools/prepare.sh $(KERNELS)
+	sh tools/prepare.sh "$(PYTHON)"
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info cython_ext/*.so

@@ -1,0 +1,58 @@
+"""Driver hosts: processes for devices whose library is heavy or blocks, so that no cycle is late because of it."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge.events import Events
+
+CHECK_S = 0.5
+BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+class Hosts:
+    """Starts one process per device and starts it again when it dies."""
+
+    def __init__(self, config: Path, run_dir: Path, devices: Sequence[str], events: Events) -> None:
+        """Args: the configuration and run folder that each host opens for itself."""
+        base = [sys.executable, "-m", "edge.controller.host", "--config", str(config)]
+        self._commands = {name: [*base, "--run-dir", str(run_dir), "--device", name] for name in devices}
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._deaths = dict.fromkeys(devices, 0)
+        self._events = events
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        """Start all hosts and the thread that watches them."""
+        for name, command in self._commands.items():
+            self._children[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        if self._commands:
+            threading.Thread(target=self._watch, name="hosts", daemon=True).start()
+
+    def stop(self) -> None:
+        """End all hosts."""
+        self._stop.set()
+        for child in self._children.values():
+            child.terminate()
+        for child in self._children.values():
+            try:
+                child.wait(2.0)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(CHECK_S):
+            for name, child in list(self._children.items()):
+                if child.poll() is None:
+                    continue
+                pause_s = BACKOFF_S[min(self._deaths[name], len(BACKOFF_S) - 1)]
+                self._deaths[name] += 1
+                self._events.emit(
+                    "HOST_DIED", name, f"driver host ended with {child.returncode}; starts again"
+                )
+                if self._stop.wait(pause_s):
+                    return
+                self._children[name] = subprocess.Popen(self._commands[name], stdin=subprocess.DEVNULL)
