@@ -1,4 +1,4 @@
-"""Driver hosts: processes for devices whose library is heavy or blocks, so that no cycle is late because of it."""
+"""Driver hosts: processes for devices whose library is heavy or blocks, so that they make no cycle late."""
 
 import subprocess
 import sys

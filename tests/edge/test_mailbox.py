@@ -146,7 +146,7 @@ Served = tuple[Path, Held, list[tuple[str, str, str]]]
 
 
 def test_over_the_socket(served: Served) -> None:
-    path, box, events = served
+    path, _, events = served
     assert ask(path, FLEET) == {"ok": True, "accepted": {"p_kw": 40.0}}
     assert ask(path, {**FLEET, "p_kw": 500.0})["code"] == "RANGE"
     assert [event[0] for event in events] == ["REQUEST_REFUSED"]
