@@ -1,0 +1,34 @@
+"""Taking over a running plant without a jump of power.
+
+A controller that starts (again) does not know what the last one asked for, but the PCS does: the first
+setpoint goes on from what the device reports. Until the devices have answered, nothing is sent; the
+device's own dead-man timer rules meanwhile.
+"""
+
+import threading
+import time
+
+from control.state import State, initial
+from edge.image import SharedImage
+from models.point import Role, find
+from models.site import Site
+
+WAIT_S = 3.0
+"""Longest wait for the first readings; shorter than the dead-man timers that we set (5 s)."""
+LOOK_S = 0.05
+
+
+def take_over(site: Site, image: SharedImage, stop: threading.Event) -> State:
+    """Wait for the PCS of every battery, then begin with what they report as their setpoint.
+
+    A PCS that does not answer in time begins with 0 kW; its limits hold it there until it answers.
+    """
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        snapshot = image.snapshot()
+        reported = [find(snapshot, battery.points, Role.P_SET_KW) for battery in site.batteries]
+        if all(reading.good for reading in reported) or time.monotonic() > deadline or stop.is_set():
+            break
+        time.sleep(LOOK_S)
+    setpoints = tuple(reading.value if reading.good else 0.0 for reading in reported)
+    return initial(site, setpoints, time.monotonic_ns())
