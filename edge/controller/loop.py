@@ -11,8 +11,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from control.cycle import Inputs, Now, Outcome, State, run_cycle
+from control.cycle import Outcome, run_cycle
+from control.inputs import Inputs, Now
 from control.record import dtype as record_dtype
+from control.state import State
 from drivers.driver import Driver
 from edge.controller.deadline import Cadence, notify, sleep_until
 from edge.events import Events
@@ -54,9 +56,6 @@ class Loop:
         self._held = held
         self._events = events
         self._faults = 0
-        self._winner = ""
-        newest = ring.newest()
-        self._cycle = 0 if newest is None else int(newest["cycle"])
 
     def run(self, state: State, stop: threading.Event) -> bool:
         """Turn until ``stop`` is set; False when it had to give up."""
@@ -82,11 +81,10 @@ class Loop:
 
     def _turn(self, state: State, now_ns: int) -> Outcome | None:
         """Run one cycle and hand over its setpoints; None when the cycle raised, which is a bug in it."""
-        now = Now(self._cycle + 1, now_ns, time.time_ns() // NS_PER_MS)
+        now = Now(now_ns, time.time_ns() // NS_PER_MS)
+        inputs = Inputs(self._held.requests(now_ns))
         try:
-            outcome = run_cycle(
-                self._site, self._image.snapshot(), state, now, Inputs(self._held.requests(now_ns))
-            )
+            outcome = run_cycle(self._site, self._image.snapshot(), state, now, inputs)
         except Exception:  # noqa: BLE001 - the last line of defence: no setpoint goes out, devices fall back
             self._faults += 1
             self._events.emit("CYCLE_FAULT", "controller", traceback.format_exc(limit=4))
@@ -94,5 +92,4 @@ class Loop:
         for setpoint in outcome.setpoints:
             self._drivers[setpoint.unit].offer(setpoint)
         self._faults = 0
-        self._cycle += 1
         return outcome

@@ -47,9 +47,9 @@ def run(path: Path, given_run_dir: Path | None) -> int:
     for driver in drivers:
         driver.start()
     hosts.start()
-    state = take_over(site, image, stop)
     meta = {"site_toml": config.text, "version": VERSION, "site": site.name}
     ring = Ring.create(run_dir / "ring", ring_dtype(site), round(RING_S / site.cycle_s), meta)
+    state = take_over(site, image, ring, stop)
     held = Held(sum(b.p_min_kw for b in site.batteries), sum(b.p_max_kw for b in site.batteries))
     mailbox = Mailbox(run_dir / "control.sock", held, events.emit)
     mailbox.start()

@@ -10,6 +10,7 @@ import time
 
 from control.state import State, initial
 from edge.image import SharedImage
+from edge.ring import Ring
 from models.point import Role, find
 from models.site import Site
 
@@ -18,10 +19,11 @@ WAIT_S = 3.0
 LOOK_S = 0.05
 
 
-def take_over(site: Site, image: SharedImage, stop: threading.Event) -> State:
+def take_over(site: Site, image: SharedImage, ring: Ring, stop: threading.Event) -> State:
     """Wait for the PCS of every battery, then begin with what they report as their setpoint.
 
-    A PCS that does not answer in time begins with 0 kW; its limits hold it there until it answers.
+    A PCS that does not answer in time begins with 0 kW; its limits hold it there until it answers. Cycles are
+    numbered on from the last one in the ring.
     """
     deadline = time.monotonic() + WAIT_S
     while True:
@@ -31,4 +33,5 @@ def take_over(site: Site, image: SharedImage, stop: threading.Event) -> State:
             break
         time.sleep(LOOK_S)
     setpoints = tuple(reading.value if reading.good else 0.0 for reading in reported)
-    return initial(site, setpoints, time.monotonic_ns())
+    newest = ring.newest()
+    return initial(site, setpoints, 0 if newest is None else int(newest["cycle"]) + 1)
