@@ -140,10 +140,14 @@ class Image:
         """
         age_ns = now_ns - self.t_ns
         quality = self.quality.copy()
-        quality[(age_ns > max_age_ns) & (quality >= Quality.UNCERTAIN)] = Quality.STALE
-        quality[~np.isfinite(self.value) | (self.t_ns == 0)] = Quality.BAD
+        wrong_age = (age_ns > max_age_ns) | (age_ns < -FUTURE_NS)
+        quality[wrong_age & (quality >= Quality.UNCERTAIN)] = Quality.STALE
+        quality[~np.isfinite(self.value) | (self.t_ns <= 0) | (self.quality > Quality.GOOD)] = Quality.BAD
         return Image(self.value, quality, self.t_ns)
 
+
+FUTURE_NS = 1_000_000_000
+"""A reading may come in between the start of a cycle and its snapshot; one from further ahead is nonsense."""
 
 BAD_READING = Reading(float("nan"), Quality.BAD, 0)
 
