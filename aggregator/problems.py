@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from aggregator.words import power_words
 from models.answer import tr
 from models.errors import Problem, StoreError
 
@@ -153,6 +154,8 @@ TEXTS: dict[str, tuple[str, str, str, str]] = {
 def problem(code: str, where: str, language: str = "en", **values: Any) -> Problem:
     """Return one problem in words."""
     what_en, what_zh, do_en, do_zh = TEXTS[code]
+    if "p_kw" in values:
+        values["asked"] = power_words(values["p_kw"], language)
     return Problem(code, where, tr(language, what_en, what_zh).format(**values), tr(language, do_en, do_zh))
 
 

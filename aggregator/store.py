@@ -12,12 +12,13 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
 from aggregator.problems import FleetStoreError, Refusal
+from aggregator.rows import AckRow, CommandRow, OrderRow, ReportRow, SiteRow
 from models.errors import BusyError
 
 BUSY_MS = 2000
@@ -25,135 +26,49 @@ LOCK_WAIT_S = 1.0
 BEAT_MAX_AGE_MS = 5000
 
 
-@dataclass(frozen=True, slots=True)
-class SiteRow:
-    """What is known of a site between two runs of the server."""
-
-    site: str
-    state: str
-    """online, stale or offline."""
-    bd_seq: int
-    birth_ms: int
-    last_ms: int
-    """UTC at which the fleet heard it last."""
-    epoch: int
-    """Which outbox the numbers belong to; a new disk at the site is a new epoch."""
-    contiguous: int
-    """Every outbox number up to this one is stored."""
-    received: int
-    duplicates: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReportRow:
-    """One payload of a site as it came."""
-
-    site: str
-    epoch: int
-    number: int | None
-    """Outbox number in that epoch; None for births and for data of a site without an outbox."""
-    device: str
-    """Empty for the node itself."""
-    t_ms: int
-    received_ms: int
-    history: bool
-    names: int
-    """Alias table that explains the body."""
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class CommandRow:
-    """One command with the furthest stage that it reached."""
-
-    id: str
-    site: str
-    seq: int
-    kind: str
-    p_kw: float
-    valid_from_ms: int
-    valid_to_ms: int
-    stage: str
-    code: str
-    actual_kw: float | None
-    sent_ms: int
-    stage_ms: int
-    body: bytes
-    """Signed bytes as sent, so that sending again is sending the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class AckRow:
-    """One verified answer of a site, or a stage that the fleet itself observed."""
-
-    command_id: str
-    stage: str
-    code: str
-    t_ms: int
-    received_ms: int
-    actual_kw: float | None
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class OrderRow:
-    """What somebody asked the server to dispatch."""
-
-    id: int
-    site: str
-    p_kw: float
-    for_s: float
-    clip: bool
-    created_ms: int
-    command_id: str | None
-    sent_kw: float | None
-    refusal: str | None
-    """JSON of a Refusal."""
-
-
 def _schema_1(connection: sqlite3.Connection) -> None:
     """Create every table of version 1."""
     from sqlite_utils import Database  # 100 ms: only when a store is made or migrated
 
     database = Database(connection)
-    database["sites"].create(
+    database.table("sites").create(
         {"site": str, "state": str, "bd_seq": int, "birth_ms": int, "last_ms": int}
         | {"epoch": int, "contiguous": int, "received": int, "duplicates": int},
         pk="site",
     )
-    database["latest"].create(
+    database.table("latest").create(
         {"site": str, "device": str, "t_ms": int, "online": int, "points": str}, pk=("site", "device")
     )
-    database["names"].create({"id": int, "site": str, "names": str}, pk="id")
-    database["names"].create_index(["site", "names"], unique=True)
-    database["reports"].create(
+    database.table("names").create({"id": int, "site": str, "names": str}, pk="id")
+    database.table("names").create_index(["site", "names"], unique=True)
+    database.table("reports").create(
         {"site": str, "epoch": int, "number": int, "device": str, "t_ms": int}
         | {"received_ms": int, "history": int, "names": int, "body": bytes},
         not_null={"site", "device", "t_ms", "body"},
     )
-    database["reports"].create_index(["site", "epoch", "number"], unique=True)
-    database["reports"].create_index(["site", "t_ms"])
-    database["commands"].create(
+    database.table("reports").create_index(["site", "epoch", "number"], unique=True)
+    database.table("reports").create_index(["site", "t_ms"])
+    database.table("commands").create(
         {"id": str, "site": str, "seq": int, "kind": str, "p_kw": float, "valid_from_ms": int}
         | {"valid_to_ms": int, "stage": str, "code": str, "actual_kw": float, "sent_ms": int}
         | {"stage_ms": int, "body": bytes},
         pk="id",
     )
-    database["commands"].create_index(["site", "seq"], unique=True)
-    database["acks"].create(
+    database.table("commands").create_index(["site", "seq"], unique=True)
+    database.table("acks").create(
         {"command_id": str, "stage": str, "code": str, "t_ms": int, "received_ms": int}
         | {"actual_kw": float, "detail": str},
         pk=("command_id", "stage"),
     )
-    database["sequences"].create({"site": str, "seq": int}, pk="site")
-    database["orders"].create(
+    database.table("sequences").create({"site": str, "seq": int}, pk="site")
+    database.table("orders").create(
         {"id": int, "site": str, "p_kw": float, "for_s": float, "clip": int, "created_ms": int}
         | {"command_id": str, "sent_kw": float, "refusal": str, "done": int},
         pk="id",
         defaults={"done": 0},
     )
-    database["orders"].create_index(["done"])
-    database["server"].create(
+    database.table("orders").create_index(["done"])
+    database.table("server").create(
         {"id": int, "pid": int, "t_ms": int, "started_ms": int, "connected": int}, pk="id"
     )
 
@@ -280,7 +195,7 @@ class Store:
     def reports(self, site: str, since_ms: int = 0) -> list[ReportRow]:
         """Return the reports of a site in the order of their own time."""
         sql = "SELECT * FROM reports WHERE site=? AND t_ms>=? ORDER BY t_ms, number"
-        return [ReportRow(*row[:6], bool(row[6]), *row[7:]) for row in self._rows(sql, site, since_ms)]
+        return [ReportRow(*row) for row in self._rows(sql, site, since_ms)]
 
     def numbers_above(self, site: str, epoch: int, number: int) -> set[int]:
         """Return the stored outbox numbers of an epoch above ``number``."""
@@ -297,7 +212,7 @@ class Store:
     def put_command(self, row: CommandRow) -> None:
         """Store a new command, or the new stage of a known one."""
         marks = ",".join("?" * 13)
-        news = "stage=excluded.stage, code=excluded.code, actual_kw=excluded.actual_kw, stage_ms=excluded.stage_ms"
+        news = ", ".join(f"{name}=excluded.{name}" for name in ("stage", "code", "actual_kw", "stage_ms"))
         sql = f"INSERT INTO commands VALUES ({marks}) ON CONFLICT (id) DO UPDATE SET {news}"
         self._db.execute(sql, _values(row))
 
@@ -372,7 +287,7 @@ def _values(row: Any) -> tuple[Any, ...]:
 
 
 def _order(row: tuple[Any, ...]) -> OrderRow:
-    return OrderRow(*row[:4], bool(row[4]), *row[5:9])
+    return OrderRow(*row[:9])
 
 
 @contextmanager
