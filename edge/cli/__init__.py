@@ -4,13 +4,13 @@ The table of verbs is literal, and a verb's module is imported only when that ve
 ``edge --help`` and the light verbs start at once on a small machine.
 """
 
-import difflib
 import importlib
 from typing import Any
 
 import click
 
 from edge.cli.common import LANGUAGE_KEY, fail_all, say
+from edge.suggest import nearest
 from models.answer import Exit
 from models.errors import BusyError, ConfigError, Problem, YunchuError
 
@@ -68,8 +68,8 @@ class Verbs(click.Group):
         wanted = args[0]
         if wanted in VERBS or wanted.startswith("-"):
             return super().resolve_command(ctx, args)
-        near = difflib.get_close_matches(wanted, VERBS, 1, 0.5)
-        guess = say(f" Did you mean `{near[0]}`?", f" 是否想用 `{near[0]}`?") if near else ""
+        near = nearest(wanted, VERBS)
+        guess = say(f" Did you mean `{near}`?", f" 是否想用 `{near}`?") if near else ""
         ctx.fail(say(f"There is no verb `{wanted}`.", f"没有命令 `{wanted}`。") + guess)
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -14,6 +14,8 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from edge.language import of_environment
+from edge.places import run_dir
 from models.answer import Exit, envelope, tr
 from models.errors import Problem
 
@@ -22,6 +24,27 @@ JSON_KEY = "yunchu.json"
 SYSTEM_CONFIG = Path("/etc/yunchu/site.toml")
 SYSTEM_RUN_DIR = Path("/run/yunchu")
 
+__all__ = [
+    "config_option",
+    "emit",
+    "fail",
+    "fail_all",
+    "find_config",
+    "find_run_dir",
+    "hint",
+    "is_terminal",
+    "json_option",
+    "language",
+    "not_running",
+    "option",
+    "pad",
+    "run_dir",
+    "run_dir_option",
+    "say",
+    "table",
+    "verb",
+]
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -29,7 +52,7 @@ def language() -> str:
     """Return the wanted language: ``--lang``, else $YUNCHU_LANG, else $LANG, else English."""
     context = click.get_current_context(silent=True)
     chosen = context.meta.get(LANGUAGE_KEY) if context else None
-    return str(chosen or os.environ.get("YUNCHU_LANG") or os.environ.get("LANG") or "en")
+    return str(chosen or of_environment())
 
 
 def say(en: str, zh: str) -> str:
@@ -57,7 +80,7 @@ def fail_all(problems: Sequence[Problem], exit_code: Exit) -> NoReturn:
     """End the command with several problems; see :func:`fail`."""
     context = click.get_current_context(silent=True)
     if context and context.meta.get(JSON_KEY):
-        emit(f"edge.{context.info_name}/1", None, problems, ok=False)
+        emit(f"edge.{context.invoked_subcommand or context.info_name}/1", None, problems, ok=False)
     else:
         for problem in problems:
             click.echo(f"{problem.where}  {problem.code}  {problem.what}\n   {problem.do}", err=True)
@@ -131,7 +154,7 @@ run_dir_option = option(
     en="Folder of the running site (image, ring, control socket).",
     zh="运行中站点的目录(映像、环形记录、控制套接字)。",
 )
-"""``run_dir: Path | None``; give it to :func:`find_run_dir`, or to :func:`run_dir` if the site is known."""
+"""``run_dir: Path | None``; give it to :func:`find_run_dir`; a verb that loads the site file has its own."""
 
 config_option = option(
     "--config",
@@ -168,18 +191,6 @@ def find_config(given: Path | None) -> Path:
     fail(Problem("CFG-001", str(path or "site.toml"), what, do), Exit.CONFIG)
 
 
-def run_dir(site: str, given: Path | str | None = None) -> Path:
-    """Return the run folder of a site whose name is known; it is not created.
-
-    Order: ``given``, $YUNCHU_RUN_DIR, $XDG_RUNTIME_DIR/yunchu/<site>, /tmp/yunchu-<uid>/<site>.
-    """
-    if chosen := given or os.environ.get("YUNCHU_RUN_DIR"):
-        return Path(chosen)
-    if base := os.environ.get("XDG_RUNTIME_DIR"):
-        return Path(base) / "yunchu" / site
-    return Path(f"/tmp/yunchu-{os.getuid()}") / site
-
-
 def find_run_dir(given: Path | None, config: Path | None = None) -> Path:
     """Return the run folder of the site that a light verb means, or end the command with Exit.NOT_RUNNING.
 
@@ -209,10 +220,9 @@ def _run_dir_of(path: Path) -> Path:
     except (OSError, ValueError) as error:
         do = say("Run `edge check` to see what is wrong.", "运行 `edge check` 查看问题。")
         fail(Problem("CFG-002", str(path), str(error), do), Exit.CONFIG)
-    explicit = site.get("run_dir") if isinstance(site, dict) else None
-    if explicit:
-        return path.parent / str(explicit)
-    return run_dir(str(site.get("name", "site")) if isinstance(site, dict) else "site")
+    table = site if isinstance(site, dict) else {}
+    configured = table.get("run_dir")
+    return run_dir(str(table.get("name", "site")), path.parent / str(configured) if configured else None)
 
 
 def not_running(where: Path) -> NoReturn:
