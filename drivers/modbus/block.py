@@ -1,0 +1,76 @@
+"""A planned block read made ready: request, decoding table, and buffers that are used again at every poll."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cython_ext.registers import KINDS, Row, Table
+from drivers.catalog.product import PointSpec
+from drivers.modbus import frames
+from drivers.modbus.job import Job
+from drivers.modbus.plan import Read
+from models.point import Quality
+from models.units import seconds_to_ns
+
+
+class Block:
+    """Decodes what one Read brings."""
+
+    job: Job
+    """Its request with what the device does about the reply; set by the device."""
+
+    def __init__(self, read: Read, points: Sequence[PointSpec], unit_id: int) -> None:
+        self.read = read
+        self.period_ns = seconds_to_ns(read.period_s)
+        self.due_ns = 0
+        self.trouble = ""
+        """Why it was not usable last time; empty when it was."""
+        self.request = frames.read(unit_id, read.fn, read.address, read.count)
+        self.index = np.array(read.points, np.intp)
+        self.value = np.full(len(read.points), np.nan)
+        self.quality = np.zeros(len(read.points), np.uint8)
+        self._table = Table([_row(points[i], read) for i in read.points])
+        self._maps = [(k, points[i].map) for k, i in enumerate(read.points) if points[i].map]
+
+    def decode(self, data: bytes) -> None:
+        """Fill ``value`` and ``quality`` from the data of a proven reply."""
+        self._table.decode(data, self.value, self.quality)
+        for k, codes in self._maps:
+            mapped = codes.get(int(self.value[k])) if self.quality[k] else None
+            self.value[k] = np.nan if mapped is None else mapped
+            self.quality[k] = Quality.BAD if mapped is None else self.quality[k]
+
+    def spoil(self) -> None:
+        """Make every value BAD."""
+        self.value.fill(np.nan)
+        self.quality.fill(Quality.BAD)
+
+    def postpone(self, now_ns: int) -> None:
+        """Set when it is due again; what is overdue is asked for at once, but never caught up."""
+        self.due_ns = max(self.due_ns + self.period_ns, now_ns)
+
+    def probes(self) -> list[frames.Request]:
+        """Return shorter reads of the same place, which tell a fresh reply from one that is still owed.
+
+        Even counts come first: some devices refuse half of a 32-bit value.
+        """
+        counts = [*range(2, self.read.count, 2), *range(1, self.read.count, 2)]
+        unit, fn, address = self.request.unit, self.read.fn, self.read.address
+        return [frames.read(unit, fn, address, count) for count in counts]
+
+
+def _row(point: PointSpec, read: Read) -> Row:
+    bit = point.type == "bit"
+    return Row(
+        kind=KINDS.index(point.type),
+        at=(point.address - read.address) * (1 if bit else 2),
+        low_word_first=point.low_word_first,
+        byte_swap=point.byte_swap,
+        mask=point.mask,
+        shift=point.shift,
+        na=point.na,
+        scale=point.scale,
+        add=point.add,
+        lo=point.lo,
+        hi=point.hi,
+    )

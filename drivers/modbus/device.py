@@ -1,0 +1,263 @@
+"""One Modbus device: polls its blocks, keeps its slice of the image, sends its setpoint while that lives.
+
+All methods except ``start``, ``offer`` and ``stop`` run in the thread of the link that the device is on.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from drivers.catalog.product import Product
+from drivers.driver import Counters, Nameplate, Sink
+from drivers.modbus.block import Block
+from drivers.modbus.event import EventCode, OnEvent
+from drivers.modbus.frames import Request
+from drivers.modbus.job import NEVER_NS, Job
+from drivers.modbus.line import LineLost
+from drivers.modbus.plan import plan_reads
+from drivers.modbus.writer import Writer
+from models.errors import BadReply, DriverError, NoReply, Refused
+from models.point import Point
+from models.proposal import Setpoint
+
+OFFLINE_AFTER = 3
+"""Failures in a row after which the device counts as offline and all its points are BAD."""
+BACKOFF_NS = 500_000_000
+BACKOFF_MAX_NS = 5_000_000_000
+COUNT_NS = 500_000_000
+"""Counters are published this often."""
+REFUSED_NS = 1_000_000_000
+"""A block that is refused is not asked for more often than this."""
+
+
+class Poller(Protocol):
+    """The link thread as a device sees it."""
+
+    shared: bool
+    """Whether other devices are on the same line."""
+
+    def ambiguous(self, request: Request, now_ns: int) -> bool:
+        """Whether ``request`` must not be sent now, see :class:`drivers.modbus.link.Link`."""
+
+    def wake(self) -> None:
+        """Make it look for writes at once."""
+
+    def join(self, device: "ModbusDevice") -> None:
+        """Begin to serve the device."""
+
+    def leave(self, device: "ModbusDevice") -> None:
+        """Stop serving the device."""
+
+
+class ModbusDevice:
+    """Implements :class:`drivers.driver.Driver`."""
+
+    def __init__(
+        self,
+        name: str,
+        product: Product,
+        points: Sequence[Point],
+        unit_id: int,
+        nameplate: Nameplate | None,
+        sink: Sink,
+        poller: Poller,
+        on_event: OnEvent,
+    ) -> None:
+        self.name = name
+        self.points = points
+        self.counters = Counters()
+        self._sink = sink
+        self._poller = poller
+        self._on_event = on_event
+        reads = plan_reads(product.points, product.link.max_gap, product.link.max_registers)
+        self._blocks = [Block(read, product.points, unit_id) for read in reads]
+        for block in self._blocks:
+            block.job = self._read_job(block)
+        self._value = np.full(len(points), np.nan)
+        self._position = {spec.name: i for i, spec in enumerate(product.points)}
+        self._writer = Writer(unit_id, product, nameplate, self._value_of, self._tell)
+        self._write_failing = False
+        self._streak = 0
+        self._hold_ns = 0
+        self._count_ns = 0
+
+    # the contract
+
+    def start(self) -> None:
+        """Begin to poll; returns at once, also when the device is not there."""
+        for block in self._blocks:
+            block.due_ns = time.monotonic_ns()
+        self._poller.join(self)
+
+    def offer(self, setpoint: Setpoint) -> None:
+        """Hand over the newest setpoint; returns at once and never raises."""
+        self._writer.mail.newest = setpoint
+        self._poller.wake()
+
+    def stop(self) -> None:
+        """Stop polling and close the line when nobody else is on it."""
+        self._poller.leave(self)
+
+    # what the link thread asks for
+
+    def write(self, now_ns: int) -> Job | None:
+        """Return what must be written now."""
+        if not self.counters.online or self._streak:
+            return None
+        request = self._writer.next(now_ns)
+        if request is None:
+            return None
+        return Job(
+            request, self._write_answered, lambda error, at_ns: self._write_failed(request, error, at_ns)
+        )
+
+    def write_ns(self) -> int:
+        """Return when to ask for writes again if nothing happens before."""
+        return NEVER_NS if self._streak or not self.counters.online else self._writer.next_ns
+
+    def read(self, now_ns: int) -> tuple[int, Job | None]:
+        """Return the next read and when it is due; no read while every one could be mistaken."""
+        block = min(self._blocks, key=_due_ns)
+        due_ns = max(block.due_ns, self._hold_ns)
+        if due_ns > now_ns or not self._poller.ambiguous(block.request, now_ns):
+            return due_ns, block.job
+        for request in self._probes():
+            if not self._poller.ambiguous(request, now_ns):
+                return due_ns, Job(request, self._probe_answered, block.job.failed)
+        self._hold_ns = now_ns + BACKOFF_NS
+        return self._hold_ns, None
+
+    def line_lost(self, error: LineLost, now_ns: int) -> None:
+        """The line cannot be opened; nothing was asked."""
+        self._missed(str(error), now_ns)
+
+    def line_back(self) -> None:
+        """The line was opened again: there is no reason to wait."""
+        self.counters.reconnects += 1
+        self._hold_ns = 0
+
+    # reading
+
+    def _read_job(self, block: Block) -> Job:
+        def answered(data: bytes, now_ns: int) -> None:
+            block.decode(data)
+            block.postpone(now_ns)
+            self._put(block, now_ns)
+            if block.trouble:
+                block.trouble = ""
+                self._on_event(EventCode.READ_BACK, self.name, str(block.read))
+            self._alive(now_ns)
+
+        def failed(error: DriverError, now_ns: int) -> None:
+            block.postpone(now_ns)
+            if isinstance(error, Refused):
+                block.due_ns = max(block.due_ns, now_ns + REFUSED_NS)
+                self._spoil(block, EventCode.READ_REFUSED, error, now_ns)
+            elif isinstance(error, BadReply):
+                self._spoil(block, EventCode.READ_BAD, error, now_ns)
+            self._failed(f"{block.read}: {error}", error, now_ns)
+
+        return Job(block.request, answered, failed)
+
+    def _probes(self) -> Iterator[Request]:
+        for block in self._blocks:
+            yield block.request
+            yield from block.probes()
+
+    def _probe_answered(self, data: bytes, now_ns: int) -> None:
+        """The unit is there and owes nothing any more; the values come with the next full read."""
+        self._alive(now_ns)
+
+    def _put(self, block: Block, now_ns: int) -> None:
+        self._value[block.index] = block.value
+        self._sink.put(block.index, block.value, block.quality, now_ns)
+
+    def _spoil(self, block: Block, code: EventCode, error: DriverError, now_ns: int) -> None:
+        block.spoil()
+        self._put(block, now_ns)
+        if block.trouble != code:
+            block.trouble = code
+            self._on_event(code, self.name, f"{block.read}: {error}")
+
+    # being there or not
+
+    def _alive(self, now_ns: int) -> None:
+        self.counters.polls += 1
+        self._present(now_ns)
+
+    def _present(self, now_ns: int) -> None:
+        """Something of this device was heard: also an exception shows that it is there."""
+        self._streak = 0
+        self._hold_ns = 0
+        if not self.counters.online:
+            self.counters.online = True
+            self._count_ns = 0
+            self._writer.forget()
+            self._on_event(EventCode.ONLINE, self.name, "the device answers")
+        self._count(now_ns)
+
+    def _failed(self, what: str, error: DriverError, now_ns: int) -> None:
+        """Count a request that brought nothing usable; an exception at least shows that somebody is there."""
+        if isinstance(error, Refused):
+            self.counters.refused += 1
+            self._present(now_ns)
+            return
+        if isinstance(error, BadReply):
+            self.counters.bad_replies += 1
+        elif isinstance(error, NoReply):
+            self.counters.timeouts += 1
+        self._missed(what, now_ns)
+
+    def _missed(self, what: str, now_ns: int) -> None:
+        """Ask again later and later: a dead unit must not cost the others more than a slot now and then.
+
+        A device that is alone on its line is asked again at once after the first failure.
+        """
+        self._streak += 1
+        doublings = self._streak - (1 if self._poller.shared else 2)
+        if doublings >= 0:
+            self._hold_ns = now_ns + min(BACKOFF_NS << min(doublings, 8), BACKOFF_MAX_NS)
+        if self._streak == OFFLINE_AFTER:
+            self._offline(what, now_ns)
+        self._count(now_ns)
+
+    def _offline(self, what: str, now_ns: int) -> None:
+        for block in self._blocks:
+            block.spoil()
+            self._put(block, now_ns)
+        self.counters.online = False
+        self._count_ns = 0
+        self._on_event(EventCode.OFFLINE, self.name, what)
+
+    def _count(self, now_ns: int) -> None:
+        if now_ns >= self._count_ns:
+            self._count_ns = now_ns + COUNT_NS
+            self._sink.count(self.counters)
+
+    # writing
+
+    def _value_of(self, point: str) -> float:
+        return float(self._value[self._position[point]])
+
+    def _tell(self, code: EventCode, what: str) -> None:
+        self.counters.door_refused += code is EventCode.DOOR_REFUSED
+        self._on_event(code, self.name, what)
+
+    def _write_answered(self, data: bytes, now_ns: int) -> None:
+        self.counters.writes += 1
+        if self._write_failing:
+            self._write_failing = False
+            self._on_event(EventCode.WRITE_BACK, self.name, "writes are confirmed again")
+
+    def _write_failed(self, request: Request, error: DriverError, now_ns: int) -> None:
+        what = f"write {request.pdu.hex()}: {error}"
+        if not self._write_failing:
+            self._write_failing = True
+            self._on_event(EventCode.WRITE_FAILED, self.name, what)
+        self._failed(what, error, now_ns)
+
+
+def _due_ns(block: Block) -> int:
+    return block.due_ns

@@ -1,0 +1,272 @@
+"""One open request per link: send it, prove the reply, leave nothing behind that could be taken for the next.
+
+On TCP the transaction id tells replies apart, so a late one is simply dropped. On the serial line nothing in
+a reply says which address it comes from. Therefore:
+
+- between frames the line is silent for 3.5 characters, and strays are thrown away before a request is sent;
+- after a timeout or a bad frame the line stays silent and is drained for the learnt longest reply time;
+- a unit that still owes a reply is not asked anything whose reply would look the same (function and length)
+  until it has answered something else, or FORGET_NS has passed.
+"""
+
+import time
+from typing import Protocol
+
+from drivers.modbus import frames
+from drivers.modbus.frames import Request
+from drivers.modbus.line import Line, LineLost
+from models.errors import BadReply, NoReply, Refused
+from models.units import seconds_to_ns
+
+FORGET_NS = 10_000_000_000
+"""No device and no gateway holds a reply back for longer than this."""
+BABBLE_NS = 500_000_000
+"""A line that is not silent for this long does not become silent by waiting."""
+DEAD = 3
+"""After so many failures in a row the unit is not expected to be merely late."""
+
+
+class Station:
+    """What the link has learnt about one unit: how long it takes to answer, and what it still owes."""
+
+    def __init__(self, timeout_min_s: float, timeout_max_s: float) -> None:
+        self._min_ns = seconds_to_ns(timeout_min_s)
+        self._max_ns = seconds_to_ns(timeout_max_s)
+        self._slow_ns = 0
+        self._misses = 0
+        self._owed: dict[tuple[int, int], int] = {}
+        self.timeout_ns = self._max_ns
+
+    @property
+    def drain_ns(self) -> int:
+        """How long after a failed request an answer to it may still come."""
+        return 0 if self._misses > DEAD else max(self.timeout_ns, 2 * self._slow_ns)
+
+    def answered(self, took_ns: int, proof: bool = True) -> None:
+        """Learn from an answer: four times the slowest of late is the timeout.
+
+        ``proof``: the answer shows that nothing older is on its way; an exception does not, since it may
+        itself be the older one.
+        """
+        self._slow_ns = max(took_ns, self._slow_ns - (self._slow_ns >> 7))
+        self.timeout_ns = min(max(4 * self._slow_ns, self._min_ns), self._max_ns)
+        self._misses = 0
+        if proof:
+            self._owed.clear()
+
+    def missed(self) -> None:
+        """Give it more time: it may have become slower."""
+        self._misses += 1
+        self.timeout_ns = min(2 * self.timeout_ns, self._max_ns)
+
+    def owe(self, request: Request, now_ns: int) -> None:
+        """Remember that a reply to ``request`` may still come."""
+        self._owed[request.shape] = now_ns
+
+    def ambiguous(self, request: Request, now_ns: int) -> bool:
+        """Whether an owed reply could be taken for the answer to ``request``."""
+        since_ns = self._owed.get(request.shape)
+        return since_ns is not None and now_ns - since_ns < FORGET_NS
+
+
+class Link(Protocol):
+    """One TCP connection or one serial line with its units; used by one thread."""
+
+    line: Line
+    stations: dict[int, Station]
+
+    def open(self) -> None:
+        """Open the line; raise LineLost."""
+
+    def close(self) -> None:
+        """Close the line."""
+
+    def ambiguous(self, request: Request, now_ns: int) -> bool:
+        """Whether ``request`` must not be sent now because its reply could be mistaken."""
+
+    def ask(self, request: Request) -> bytes:
+        """Send ``request`` once and return the data of the reply that proves to answer it.
+
+        Raises:
+            NoReply, BadReply, Refused, LineLost: nothing usable came; the request is never repeated here.
+        """
+
+
+class TcpLink:
+    """Modbus TCP."""
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.stations: dict[int, Station] = {}
+        self._transaction = 0
+        self._buffer = bytearray()
+
+    def open(self) -> None:
+        """Connect; raise LineLost."""
+        self._buffer.clear()
+        self.line.open()
+
+    def close(self) -> None:
+        """Disconnect."""
+        self.line.close()
+
+    def ambiguous(self, request: Request, now_ns: int) -> bool:
+        """Never: the transaction id tells replies apart."""
+        return False
+
+    def ask(self, request: Request) -> bytes:
+        """See :class:`Link`."""
+        station = self.stations[request.unit]
+        self._transaction = self._transaction % 0xFFFF + 1
+        start_ns = time.monotonic_ns()
+        self.line.send(frames.tcp_frame(self._transaction, request))
+        try:
+            data = self._reply(request, start_ns + station.timeout_ns)
+        except Refused:
+            station.answered(time.monotonic_ns() - start_ns)
+            raise
+        except (NoReply, BadReply):
+            station.missed()
+            raise
+        station.answered(time.monotonic_ns() - start_ns)
+        return data
+
+    def _reply(self, request: Request, deadline_ns: int) -> bytes:
+        buffer = self._buffer
+        while True:
+            while len(buffer) >= frames.MBAP_SIZE:
+                try:
+                    transaction, unit, size = frames.tcp_header(buffer)
+                except BadReply as error:
+                    raise LineLost(f"{self.line.endpoint.name}: {error}") from error
+                if len(buffer) < size:
+                    break
+                pdu = bytes(buffer[frames.MBAP_SIZE : size])
+                del buffer[:size]
+                if transaction != self._transaction:
+                    continue  # too late, somebody else's, or sent twice
+                if unit != request.unit:
+                    raise BadReply(f"unit {unit} answered, {request.unit} was asked")
+                return frames.payload(request, pdu)
+            buffer += self.line.receive(deadline_ns)
+
+
+class RtuLink:
+    """Modbus RTU on a serial line."""
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.stations: dict[int, Station] = {}
+        self._byte_ns = line.endpoint.byte_ns
+        self._silence_ns = line.endpoint.silence_ns
+        self._free_ns = 0
+
+    def open(self) -> None:
+        """Open the port; raise LineLost."""
+        self.line.open()
+        self._free_ns = time.monotonic_ns() + self._silence_ns
+
+    def close(self) -> None:
+        """Close the port."""
+        self.line.close()
+
+    def ambiguous(self, request: Request, now_ns: int) -> bool:
+        """See :class:`Link`."""
+        return self.stations[request.unit].ambiguous(request, now_ns)
+
+    def ask(self, request: Request) -> bytes:
+        """See :class:`Link`."""
+        station = self.stations[request.unit]
+        if station.ambiguous(request, time.monotonic_ns()):
+            raise NoReply(f"unit {request.unit} still owes a reply of that shape")
+        self._wait_for_silence()
+        frame = frames.rtu_frame(request)
+        reply_size = request.size + frames.RTU_EXTRA
+        start_ns = time.monotonic_ns() + len(frame) * self._byte_ns
+        air_ns = reply_size * self._byte_ns
+        self.line.send(frame)
+        try:
+            reply = self._receive(request, reply_size, start_ns + air_ns + station.timeout_ns)
+            data = frames.rtu_payload(request, reply)
+        except Refused:
+            self._took(station, start_ns, proof=False)
+            raise
+        except (NoReply, BadReply):
+            self._settle(request, station, start_ns)
+            raise
+        self._took(station, start_ns + air_ns)
+        return data
+
+    def _took(self, station: Station, start_ns: int, proof: bool = True) -> None:
+        now_ns = time.monotonic_ns()
+        self._free_ns = now_ns + self._silence_ns
+        station.answered(max(0, now_ns - start_ns), proof)
+
+    def _wait_for_silence(self) -> None:
+        """Wait until the line has been silent for 3.5 characters; what comes meanwhile answers nothing."""
+        limit_ns = time.monotonic_ns() + BABBLE_NS
+        while True:
+            try:
+                self.line.receive(self._free_ns)
+            except NoReply:
+                return
+            now_ns = time.monotonic_ns()
+            self._free_ns = now_ns + self._silence_ns
+            if now_ns > limit_ns:
+                raise BadReply(f"{self.line.endpoint.name}: the line is never silent")
+
+    def _receive(self, request: Request, size: int, deadline_ns: int) -> bytes:
+        """Collect one frame of the expected length, or of an exception; more bytes than that are no reply."""
+        frame = b""
+        error_head = bytes((request.unit, request.pdu[0] | frames.ERROR_BIT))
+        while len(frame) < size:
+            if len(frame) > 1:  # two bytes tell an exception from the reply
+                self._wait_for_rest(size - len(frame), deadline_ns)
+            try:
+                frame += self.line.receive(deadline_ns)
+            except NoReply:
+                if frame:
+                    raise BadReply(f"only {len(frame)} of {size} bytes came") from None
+                raise
+            if frame.startswith(error_head):
+                size = frames.RTU_EXCEPTION
+        if len(frame) > size:
+            raise BadReply(f"{len(frame)} bytes came where {size} answer the request")
+        return frame
+
+    def _wait_for_rest(self, missing: int, deadline_ns: int) -> None:
+        """Sleep while the rest is on the wire, so that one read gets it all instead of one a byte."""
+        rest_ns = min(missing * self._byte_ns, deadline_ns - time.monotonic_ns())
+        if rest_ns > self._silence_ns:
+            time.sleep(rest_ns / 1e9)
+
+    def _settle(self, request: Request, station: Station, start_ns: int) -> None:
+        """Stay silent until the reply that is still owed has come, or can hardly come any more."""
+        now_ns = time.monotonic_ns()
+        station.owe(request, now_ns)
+        until_ns = now_ns + station.drain_ns
+        station.missed()
+        late = b""
+        while now_ns < until_ns:
+            try:
+                late += self.line.receive(until_ns)
+            except NoReply:
+                break
+            now_ns = time.monotonic_ns()
+            if _answers(request, late):
+                station.answered(now_ns - start_ns)
+                break
+        self._free_ns = time.monotonic_ns() + self._silence_ns
+
+
+def _answers(request: Request, late: bytes) -> bool:
+    """Whether ``late`` ends with the reply to ``request``, so that nothing is owed any more."""
+    for size in (request.size + frames.RTU_EXTRA, frames.RTU_EXCEPTION):
+        try:
+            frames.rtu_payload(request, late[-size:])
+        except Refused:
+            return True
+        except (BadReply, NoReply):
+            continue
+        return True
+    return False
