@@ -1,0 +1,324 @@
+"""The OPC UA driver against a real server, which hangs, restarts, renumbers, doubts and lies."""
+
+import asyncio
+import math
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+from asyncua import Server, ua
+from asyncua.ua.status_codes import StatusCodes
+from numpy.typing import NDArray
+
+from drivers.catalog.loader import load_product, points_of
+from drivers.catalog.product import PointSpec, Product
+from drivers.driver import Counters
+from drivers.opcua import OpcUa, _Listener, decode, quality_of
+from models.point import Quality, Role, RunState
+from models.proposal import Setpoint
+
+KEY = "yunchu/pv60_opcua"
+T = TypeVar("T")
+
+
+class Plant:
+    """An OPC UA server with the demo inverter, in a thread of its own."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self.url = f"opc.tcp://127.0.0.1:{self.port}/pv/"
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+        self.nodes: dict[str, Any] = {}
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something in the server's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(20.0)
+
+    async def _start(self, others: int) -> None:
+        self.server = Server()
+        await self.server.init()
+        self.server.set_endpoint(self.url)
+        self.server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        for number in range(others):
+            await self.server.register_namespace(f"urn:somebody:{number}")
+        index = await self.server.register_namespace(self.uri)
+        inverter = await self.server.nodes.objects.add_object(index, "Inverter")
+        for name, value, kind in (
+            ("ActivePower", 42.5, ua.VariantType.Double),
+            ("ReactivePower", -1.0, ua.VariantType.Double),
+            ("EnergyTotal", 1000.25, ua.VariantType.Double),
+            ("State", 3, ua.VariantType.Int32),
+            ("Irradiance", 700.0, ua.VariantType.Double),
+            ("Heartbeat", 1, ua.VariantType.UInt32),
+            ("ActivePowerLimit", 100.0, ua.VariantType.Double),
+        ):
+            self.nodes[name] = await inverter.add_variable(index, name, value, kind)
+        await self.server.start()
+
+    def start(self, others: int = 0) -> None:
+        self.do(self._start(others))
+
+    def write(self, name: str, value: Any, status: int = 0) -> None:
+        kind = {"State": ua.VariantType.Int32, "Heartbeat": ua.VariantType.UInt32}
+        variant = ua.Variant(value, kind.get(name, ua.VariantType.Double))
+        data = ua.DataValue(variant, StatusCode=ua.StatusCode(status))
+        self.do(self.nodes[name].write_attribute(ua.AttributeIds.Value, data))
+
+    def hang(self) -> threading.Event:
+        """Stop the server's thread until the event is set; connections stay open."""
+        go_on = threading.Event()
+        self.loop.call_soon_threadsafe(go_on.wait)
+        return go_on
+
+    def stop(self) -> None:
+        self.do(self.server.stop())
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(5.0)
+        self.loop.close()
+
+
+class Slice:
+    """A sink that remembers."""
+
+    def __init__(self, size: int) -> None:
+        self.value = np.full(size, np.nan)
+        self.quality = np.zeros(size, np.uint8)
+        self.t_ns = np.zeros(size, np.int64)
+        self.counters = Counters()
+
+    def put(
+        self, index: NDArray[np.intp], value: NDArray[np.float64], quality: NDArray[np.uint8], t_ns: int
+    ) -> None:
+        self.value[index], self.quality[index], self.t_ns[index] = value, quality, t_ns
+
+    def count(self, counters: Counters) -> None:
+        self.counters = replace(counters)
+
+
+class Rig:
+    """A driver on a product."""
+
+    def __init__(self, plant: Plant, product: Product) -> None:
+        self.names = [spec.name for spec in product.points]
+        self.sink = Slice(len(self.names))
+        self.driver = OpcUa("pv-1", plant.url, product, points_of(product, "pv-1", "pv-1"), self.sink)
+
+    def value(self, name: str) -> float:
+        return float(self.sink.value[self.names.index(name)])
+
+    def quality(self, name: str) -> Quality:
+        return Quality(int(self.sink.quality[self.names.index(name)]))
+
+    def age_s(self) -> float:
+        return (time.monotonic_ns() - int(self.sink.t_ns.min())) / 1e9
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait for a condition, with a deadline."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def plant() -> Iterator[Plant]:
+    plant = Plant("urn:yunchu:simulator:pv")
+    plant.start()
+    yield plant
+    plant.stop()
+    plant.close()
+
+
+@pytest.fixture
+def rig(plant: Plant) -> Iterator[Rig]:
+    rig = Rig(plant, load_product(KEY))
+    rig.driver.start()
+    until(lambda: rig.sink.counters.online and rig.quality("p_kw") is Quality.GOOD)
+    yield rig
+    rig.driver.stop()
+
+
+def test_all_points_arrive_with_their_meaning(rig: Rig) -> None:
+    assert {rig.quality(name) for name in rig.names} == {Quality.GOOD}
+    assert rig.value("p_kw") == 42.5
+    assert rig.value("q_kvar") == -1.0
+    assert rig.value("state") == RunState.RUNNING
+    assert rig.value("p_limit_ratio") == 1.0
+
+
+def test_a_change_arrives_through_the_subscription(plant: Plant, rig: Rig) -> None:
+    for p_kw in (10.0, 11.0):
+        plant.write("ActivePower", p_kw)
+        until(lambda p_kw=p_kw: rig.value("p_kw") == p_kw)
+    plant.write("ActivePower", 42.5)
+
+
+def test_constant_values_stay_fresh_while_the_server_lives(rig: Rig) -> None:
+    first_ns = int(rig.sink.t_ns.min())
+    smallest_age_s = min(point.max_age_s for point in rig.driver.points)
+    oldest = 0.0
+
+    def confirmed() -> bool:
+        nonlocal oldest
+        oldest = max(oldest, rig.age_s())
+        return int(rig.sink.t_ns.min()) > first_ns + smallest_age_s * 1e9
+
+    until(confirmed)
+    assert oldest < smallest_age_s
+    assert rig.sink.counters.reconnects == 0
+
+
+def test_a_hanging_server_makes_everything_stale_and_is_taken_up_again(plant: Plant, rig: Rig) -> None:
+    go_on = plant.hang()
+    try:
+        until(lambda: rig.quality("p_kw") is Quality.STALE)
+        assert {rig.quality(name) for name in rig.names} == {Quality.STALE}
+        assert rig.value("p_kw") == 42.5
+        assert not rig.sink.counters.online
+    finally:
+        go_on.set()
+    until(lambda: rig.quality("p_kw") is Quality.GOOD)
+    assert rig.sink.counters.timeouts > 0
+    assert rig.sink.counters.reconnects > 0
+
+
+STATUS = [
+    ("good is good", 0, Quality.GOOD),
+    ("the server doubts it", StatusCodes.UncertainSensorNotAccurate, Quality.UNCERTAIN),
+    ("the server repeats an old value", StatusCodes.UncertainLastUsableValue, Quality.STALE),
+    ("the source has gone", StatusCodes.BadNoCommunication, Quality.BAD),
+    ("the first value is not there yet", StatusCodes.BadWaitingForInitialData, Quality.BAD),
+]
+
+
+@pytest.mark.parametrize(("says", "status", "quality"), STATUS)
+def test_status_codes(says: str, status: int, quality: Quality) -> None:
+    assert quality_of(ua.StatusCode(status)) is quality, says
+
+
+def test_a_doubtful_status_and_not_a_number_reach_the_image(plant: Plant, rig: Rig) -> None:
+    plant.write("ReactivePower", -2.0, StatusCodes.UncertainSensorNotAccurate)
+    plant.write("Irradiance", math.nan)
+    plant.write("State", 77)
+    until(lambda: rig.quality("state") is Quality.BAD)
+    until(lambda: rig.quality("irradiance_w_m2") is Quality.BAD)
+    until(lambda: rig.quality("q_kvar") is Quality.UNCERTAIN)
+    plant.write("ReactivePower", -1.0)
+    plant.write("Irradiance", 700.0)
+    plant.write("State", 3)
+    until(lambda: {rig.quality(name) for name in rig.names} == {Quality.GOOD})
+
+
+SPEC = PointSpec("x", Role.OTHER, "", 1.0, 2.0, scale=0.1, add=1.0, lo=-5.0, hi=5.0)
+STATE = replace(SPEC, map={1: 4.0}, scale=1.0)
+
+
+@pytest.mark.parametrize(
+    ("says", "spec", "raw", "value"),
+    [
+        ("scaled and shifted", SPEC, 20.0, 3.0),
+        ("integers too", SPEC, -10, 0.0),
+        ("out of range", SPEC, 50.0, math.nan),
+        ("not a number", SPEC, math.nan, math.nan),
+        ("infinite", SPEC, math.inf, math.nan),
+        ("a text is no value", SPEC, "7", math.nan),
+        ("an array is no value", SPEC, [1.0], math.nan),
+        ("nothing is no value", SPEC, None, math.nan),
+        ("a known code", STATE, 1, 4.0),
+        ("an unknown code", STATE, 2, math.nan),
+        ("half a code", STATE, 1.5, math.nan),
+        ("no code at all", STATE, math.nan, math.nan),
+        ("true is one", STATE, True, 4.0),
+    ],
+)
+def test_decode(says: str, spec: PointSpec, raw: Any, value: float) -> None:
+    data = ua.DataValue(ua.Variant(raw, None if raw is None else ua.VariantType.Variant))
+    found, quality = decode(spec, data)
+    assert np.array_equal(found, value, equal_nan=True), says
+    assert quality is (Quality.BAD if math.isnan(value) else Quality.GOOD), says
+
+
+def test_a_missing_node_leaves_only_its_own_point_bad(plant: Plant) -> None:
+    product = load_product(KEY)
+    ghost = replace(product.points[1], node=("Inverter", "Nonsense"))
+    rig = Rig(plant, replace(product, points=(product.points[0], ghost)))
+    rig.driver.start()
+    until(lambda: rig.quality("p_kw") is Quality.GOOD)
+    assert rig.quality("q_kvar") is Quality.BAD
+    assert rig.sink.counters.refused == 1
+    rig.driver.stop()
+    assert rig.quality("p_kw") is Quality.STALE
+
+
+def test_a_foreign_namespace_is_not_taken_for_ours(plant: Plant) -> None:
+    product = load_product(KEY)
+    rig = Rig(plant, replace(product, link=replace(product.link, namespace="urn:somebody:else")))
+    rig.driver.start()
+    until(lambda: rig.sink.counters.bad_replies > 0)
+    assert {rig.quality(name) for name in rig.names} == {Quality.BAD}
+    rig.driver.stop()
+
+
+def test_a_setpoint_is_refused(plant: Plant) -> None:
+    rig = Rig(plant, load_product(KEY))
+    rig.driver.offer(Setpoint("pv-1", 1.0, 1))
+    assert rig.driver.counters.door_refused == 1
+    rig.driver.stop()
+
+
+def test_a_server_that_takes_no_subscription_is_polled(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(self: OpcUa, *_: Any) -> None:
+        return None
+
+    monkeypatch.setattr(OpcUa, "_subscribe", refuse)
+    rig = Rig(plant, load_product(KEY))
+    rig.driver.start()
+    until(lambda: rig.quality("p_kw") is Quality.GOOD)
+    plant.write("ActivePower", 12.0)
+    until(lambda: rig.value("p_kw") == 12.0)
+    plant.write("ActivePower", 42.5)
+    rig.driver.stop()
+
+
+def test_what_was_dropped_is_read_again(
+    plant: Plant, rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The bounded queue of the iterator must not lose a value for ever."""
+
+    def drop(self: _Listener, event: Any) -> None:
+        self._handle_overflow(event)
+
+    monkeypatch.setattr(_Listener, "_deliver", drop)
+    plant.write("ActivePower", 13.0)
+    until(lambda: rig.value("p_kw") == 13.0)
+    assert rig.sink.counters.bad_replies > 0
+    plant.write("ActivePower", 42.5)
+    until(lambda: rig.value("p_kw") == 42.5)
+
+
+def test_a_restarted_server_with_another_namespace_index() -> None:
+    plant = Plant("urn:yunchu:simulator:pv")
+    rig = Rig(plant, load_product(KEY))
+    rig.driver.start()  # before the server is there
+    plant.start()
+    until(lambda: rig.quality("p_kw") is Quality.GOOD)
+    plant.stop()
+    until(lambda: rig.quality("p_kw") is Quality.STALE)
+    plant.start(others=3)
+    plant.write("ActivePower", 7.0)
+    until(lambda: rig.quality("p_kw") is Quality.GOOD and rig.value("p_kw") == 7.0)
+    rig.driver.stop()
+    plant.stop()
+    plant.close()
