@@ -13,6 +13,7 @@ KERNELS = ("allocate", "registers", "seqlock", "series")
 
 PACKAGES = [
     "aggregator",
+    "aggregator.cli",
     "cloud_link",
     "cloud_link.protocol",
     "control",

@@ -1,4 +1,4 @@
-"""The fleet server: one process, one worker. The link only fills a queue; the worker believes, stores, answers.
+"""The fleet server: one process, one worker. The link only fills a queue; the worker does the rest.
 
 Order of every turn: take messages, place orders, store what came (at most 200 ms after it came), and only
 then confirm to the sites what is stored. Killed at any point, it loses nothing that it has confirmed.
