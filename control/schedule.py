@@ -285,11 +285,14 @@ def _solve(problem: ScheduleProblem) -> _Answer:
     model = _Model(problem)
     p, q, a, lo, hi = model.matrices
     iterations = 0
+    common = {"verbose": False, "eps_abs": EPS, "eps_rel": EPS, "max_iter": MAX_ITER, "polishing": True}
     for attempt in ATTEMPTS:
         solver = osqp.OSQP()
-        common = {"verbose": False, "eps_abs": EPS, "eps_rel": EPS, "max_iter": MAX_ITER, "polishing": True}
-        solver.setup(p, q, a, lo, hi, **common, **attempt)
-        found = solver.solve(raise_error=False)
+        try:
+            solver.setup(p, q, a, lo, hi, **common, **attempt)
+            found = solver.solve(raise_error=False)
+        except (osqp.OSQPException, ValueError) as error:
+            return _Answer(FAILED, None, Certificate(f"{type(error).__name__}: {error}", iterations))
         info = found.info
         iterations += int(info.iter)
         done = info.status_val == osqp.SolverStatus.OSQP_SOLVED
