@@ -83,6 +83,7 @@ class Glance:
         self.site: str = self._meta["site"]
         self.epoch_ms: int = self._meta["epoch_ms"]
         self.pid: int = self._meta["pid"]
+        self.state_dir = Path(self._meta["state_dir"])
         self.record = _newest_record(run_dir / "ring")
         self.now_ns = time.monotonic_ns()
 

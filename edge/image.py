@@ -36,6 +36,8 @@ class DeviceInfo:
     protocol: str
     first: int
     count: int
+    kind: str = ""
+    """Kind of the unit that it serves: battery, meter or pv."""
 
 
 def _payload_dtype(count: int) -> np.dtype[np.void]:
@@ -100,12 +102,28 @@ class SharedImage:
 
     @classmethod
     def create(
-        cls, path: Path, site: str, points: Sequence[Point], devices: Sequence[DeviceInfo], epoch_ms: int
+        cls,
+        path: Path,
+        site: str,
+        points: Sequence[Point],
+        devices: Sequence[DeviceInfo],
+        epoch_ms: int,
+        state_dir: Path = Path(),
     ) -> "SharedImage":
-        """Write a new image beside ``path`` and move it there, so that no reader sees half of it."""
+        """Write a new image beside ``path`` and move it there, so that no reader sees half of it.
+
+        Args:
+            path: of the file.
+            site: name of the site.
+            points: of all devices, each device's together, in the order of ``devices``.
+            devices: what has a slice.
+            epoch_ms: UTC of the start.
+            state_dir: where the site's services keep their files, for readers without a configuration.
+        """
         meta = {
             "site": site,
             "epoch_ms": epoch_ms,
+            "state_dir": str(state_dir),
             "pid": os.getpid(),
             "points": [asdict(point) for point in points],
             "devices": [asdict(device) for device in devices],

@@ -4,6 +4,7 @@ It waits for nothing but its own deadline: readings lie in shared memory, setpoi
 record goes into a memory-mapped ring. What the cycle decides is in ``control``.
 """
 
+import struct
 import threading
 import time
 import traceback
@@ -11,8 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from control.cycle import Outcome, run_cycle
-from control.inputs import Inputs, Now
+from control.cycle import Inputs, Now, Outcome, run_cycle
 from control.record import dtype as record_dtype
 from control.state import State
 from drivers.driver import Driver
@@ -24,8 +24,9 @@ from edge.ring import Ring
 from models.site import Site
 from models.units import NS_PER_MS, NS_PER_S, seconds_to_ns
 
-TIMING = np.dtype([("lateness_ns", "<i8"), ("busy_ns", "<i8"), ("missed", "<i8")])
+TIMING = [("lateness_ns", "<i8"), ("busy_ns", "<i8"), ("missed", "<i8")]
 """What the loop adds to each record of the cycle."""
+PACK_TIMING = struct.Struct("<qqq").pack
 MAX_FAULTS = 3
 """Cycles in a row that may end in an exception before the process gives up and is started anew."""
 RING_S = 300.0
@@ -33,7 +34,7 @@ RING_S = 300.0
 
 def ring_dtype(site: Site) -> np.dtype[np.void]:
     """Return the layout of one record in the ring: the cycle's own, then TIMING."""
-    return np.dtype(record_dtype(site).descr + TIMING.descr)
+    return np.dtype(record_dtype(site).descr + TIMING)
 
 
 class Loop:
@@ -71,8 +72,8 @@ class Loop:
             else:
                 state = outcome.state
                 done_ns = time.monotonic_ns()
-                timing = np.array((woke_ns - cadence.next_ns, done_ns - woke_ns, cadence.missed), TIMING)
-                self._ring.append(outcome.record.tobytes() + timing.tobytes())
+                timing = PACK_TIMING(woke_ns - cadence.next_ns, done_ns - woke_ns, cadence.missed)
+                self._ring.append(outcome.record + timing)
                 if done_ns > watchdog_ns:
                     notify("WATCHDOG=1")
                     watchdog_ns = done_ns + NS_PER_S

@@ -39,8 +39,9 @@ def run(path: Path, given_run_dir: Path | None) -> int:
     events = Events(run_dir / "events.jsonl", "controller")
     plant = build(config)
     site = plant.site
+    epoch_ms = time.time_ns() // NS_PER_MS
     image = SharedImage.create(
-        run_dir / "image", site.name, site.points, plant.devices, time.time_ns() // NS_PER_MS
+        run_dir / "image", site.name, site.points, plant.devices, epoch_ms, config.state_dir
     )
     drivers = plant.open(image, events)
     hosts = Hosts(path, run_dir, plant.hosted, events)

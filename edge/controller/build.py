@@ -1,0 +1,136 @@
+"""From configuration to objects: the one place that knows everything.
+
+Pure up to ``Plant.open``: ``site_of`` needs no device and no file beside the catalog, so that a recorded
+cycle can be run again anywhere.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from drivers.catalog.loader import points_of
+from drivers.driver import Driver, Nameplate
+from drivers.modbus.build import ModbusSpec, open_devices
+from edge.config import DeviceTable, SiteConfig
+from edge.events import Events
+from edge.image import DeviceInfo, SharedImage
+from models.point import Point, Role
+from models.site import Battery, Meter, Pv, Site, SiteLimits
+
+PROTOCOLS = {"tcp": "modbus-tcp", "rtu": "modbus-rtu", "opc.tcp": "opcua"}
+"""By the scheme of the link."""
+HOSTED = ("opcua",)
+"""Protocols whose library is heavy: their devices live in a driver host."""
+PCS_ROLES = (Role.P_KW, Role.Q_KVAR, Role.P_SET_KW, Role.STATE, Role.HEARTBEAT)
+"""Roles that a PCS answers for, where the BMS of the same battery has them too."""
+
+Points = tuple[Point, ...]
+Index = dict[Role, int]
+
+
+def protocol_of(device: DeviceTable) -> str:
+    """Return how the device is talked to."""
+    return PROTOCOLS[device.link.split("://")[0]]
+
+
+def points_of_site(config: SiteConfig) -> Points:
+    """Return all points, each device's together, in the order of the configuration."""
+    return tuple(p for device in config.devices for p in points_of(device.product, device.name, device.unit))
+
+
+def site_of(config: SiteConfig) -> Site:
+    """Return the site as control sees it."""
+    points = points_of_site(config)
+    return Site(
+        name=config.name,
+        batteries=tuple(_battery(config, number, points) for number in range(len(config.batteries))),
+        meter=Meter(config.meter.name, _roles(points, config.meter.name), config.meter.delay_s),
+        pvs=tuple(Pv(pv.name, pv.p_max_kw, _roles(points, pv.name)) for pv in config.pvs),
+        limits=SiteLimits(**config.limits.model_dump()),
+        points=points,
+        cycle_s=config.period_ms / 1000,
+    )
+
+
+def _battery(config: SiteConfig, number: int, points: Points) -> Battery:
+    table = config.batteries[number]
+    setter = _setter(points, table.name)
+    pcs = _roles(points, table.name, lambda device: device == setter)
+    own = _roles(points, table.name, lambda device: device != setter)
+    return Battery(
+        **table.model_dump(exclude={"wear_cny_per_kwh"}),
+        points={**pcs, **own, **{role: pcs[role] for role in PCS_ROLES if role in pcs}},
+        bms_points=own or pcs,
+    )
+
+
+def _setter(points: Points, unit: str) -> str:
+    """Return the device of the unit that takes the setpoint; the configuration has made sure of one."""
+    return next(p.device for p in points if p.unit == unit and p.role is Role.P_SET_KW)
+
+
+def _roles(points: Points, unit: str, chosen: Callable[[str], bool] = bool) -> Index:
+    """Return where each role of a unit stands in the image, over the chosen devices."""
+    return {
+        point.role: at
+        for at, point in enumerate(points)
+        if point.unit == unit and point.role is not Role.OTHER and chosen(point.device)
+    }
+
+
+def device_infos(config: SiteConfig) -> tuple[DeviceInfo, ...]:
+    """Return where each device's points stand in the image."""
+    kinds = {b.name: "battery" for b in config.batteries} | {pv.name: "pv" for pv in config.pvs}
+    infos, first = [], 0
+    for device in config.devices:
+        count = len(points_of(device.product, device.name, device.unit))
+        kind = kinds.get(device.unit, "meter")
+        infos.append(DeviceInfo(device.name, protocol_of(device), first, count, kind))
+        first += count
+    return tuple(infos)
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """The site and how to reach its devices."""
+
+    config: SiteConfig
+    site: Site
+    devices: tuple[DeviceInfo, ...]
+
+    @property
+    def hosted(self) -> list[str]:
+        """Names of the devices that live in a driver host."""
+        return [device.name for device in self.devices if device.protocol in HOSTED]
+
+    def open(self, image: SharedImage, events: Events) -> list[Driver]:
+        """Make the drivers that run inside the controller; none of them talks before its start."""
+        specs = [
+            ModbusSpec(
+                name=device.name,
+                unit=device.unit,
+                product=device.product,
+                url=device.link,
+                unit_id=device.unit_id,
+                nameplate=self._nameplate(device),
+                sink=image.slice(device.name),
+            )
+            for device in self.config.devices
+            if device.name not in self.hosted
+        ]
+        return list(open_devices(specs, events.emit))
+
+    def takers(self, drivers: Sequence[Driver]) -> dict[str, Driver]:
+        """Return the driver that takes the setpoint of each battery."""
+        by_name = {driver.name: driver for driver in drivers}
+        return {b.name: by_name[_setter(self.site.points, b.name)] for b in self.site.batteries}
+
+    def _nameplate(self, device: DeviceTable) -> Nameplate | None:
+        for battery in self.site.batteries:
+            if _setter(self.site.points, battery.name) == device.name:
+                return Nameplate(battery.p_min_kw, battery.p_max_kw)
+        return None
+
+
+def build(config: SiteConfig) -> Plant:
+    """Return the plant that the configuration describes."""
+    return Plant(config, site_of(config), device_infos(config))
