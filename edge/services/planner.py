@@ -57,12 +57,12 @@ class PlannerConfig:
     site: Site
     tariff: Path
     """Rule file of the tariff."""
+    wear_cny_per_kwh: tuple[float, ...]
+    """Ageing per kWh discharged, in the order of the site's batteries."""
     load_csv: Path | None = None
     """Interval data of another year, used where the site has no history."""
     load_csv_zone: str = ""
     """Clock of the plant that it was recorded at; empty: the tariff's."""
-    wear_cny_per_kwh: float = 0.13
-    """Per kWh discharged."""
     peak_start_kw: float = 0.0
     """Demand billed this month before the planner first ran."""
 

@@ -59,7 +59,8 @@ class Basis:
     forecast: Forecast
     peak_kw: float | None
     """Billed this month already; None when that is not known."""
-    wear_cny_per_kwh: float
+    wear_cny_per_kwh: tuple[float, ...]
+    """(U,) per kWh discharged."""
 
     @property
     def used(self) -> tuple[int, ...]:
@@ -118,7 +119,7 @@ def _storage(basis: Basis, index: int) -> Storage:
         soc_max=battery.soc_max,
         eff_charge=battery.eff_charge,
         eff_discharge=battery.eff_discharge,
-        wear_cny_per_kwh=basis.wear_cny_per_kwh,
+        wear_cny_per_kwh=basis.wear_cny_per_kwh[index],
     )
 
 
