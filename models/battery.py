@@ -177,7 +177,7 @@ class Battery:
             limit_factor: fault injection: share of the limits that the BMS still gives.
             level: fault injection: the alarm level is at least this.
         """
-        self.current_a = self.current_for(p_dc_kw) if self.contactor else 0.0
+        self.current_a = self._possible(self.current_for(p_dc_kw), dt_s) if self.contactor else 0.0
         self._count(dt_s)
         self._warm(dt_s, ambient_degc)
         decay = math.exp(-dt_s / TAU_S)
@@ -188,6 +188,12 @@ class Battery:
         """Close the contactor again if nothing is above level 1."""
         if self.alarm_level <= 1:
             self.latched, self.contactor = False, True
+
+    def _possible(self, current_a: float, dt_s: float) -> float:
+        """Return the current that neither empties nor overfills the pack within ``dt_s``."""
+        whole_a = CAPACITY_AH * S_PER_H / dt_s
+        least = -(1.0 - self.soc) * whole_a / COULOMB_EFFICIENCY
+        return min(max(current_a, least), self.soc * whole_a)
 
     def _drop_v(self) -> float:
         """Voltage per cell that the current takes."""
