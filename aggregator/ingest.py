@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from aggregator.numbers import NUMBER_MAX, Numbers
 from aggregator.registry import Meaning, Message, Now, Registry, Site, named_values
 from cloud_link.protocol.sparkplug import Metric, Payload, decode
 from cloud_link.protocol.topics import sparkplug_parts
@@ -17,51 +18,9 @@ from models.errors import LinkError
 NUMBER = "outbox/number"
 EPOCH = "outbox/epoch"
 FIRST = "outbox/first"
-"""Oldest number that the site still keeps: what is below will never come (again)."""
-NUMBER_MAX = 2**53
-
-
-@dataclass(slots=True)
-class Numbers:
-    """Which outbox numbers of a site are here."""
-
-    epoch: int = 0
-    contiguous: int = 0
-    above: set[int] = field(default_factory=set)
-    """Numbers that came before others below them."""
-    received: int = 0
-    """Distinct reports, over all epochs."""
-    duplicates: int = 0
-
-    @property
-    def missing(self) -> int:
-        """How many numbers below the highest one are still to come."""
-        return max(self.above) - self.contiguous - len(self.above) if self.above else 0
-
-    def add(self, number: int) -> bool:
-        """Note a number; return whether it is new."""
-        if number <= self.contiguous or number in self.above:
-            self.duplicates += 1
-            return False
-        self.above.add(number)
-        self.received += 1
-        self._advance()
-        return True
-
-    def begin(self, epoch: int, first: int) -> None:
-        """A birth says which outbox it is and from which number on it still has everything."""
-        if epoch != self.epoch:
-            self.epoch, self.contiguous = epoch, 0
-            self.above.clear()
-        if first - 1 > self.contiguous:
-            self.contiguous = first - 1
-            self.above = {number for number in self.above if number >= first}
-            self._advance()
-
-    def _advance(self) -> None:
-        while self.contiguous + 1 in self.above:
-            self.contiguous += 1
-            self.above.remove(self.contiguous)
+"""Of a report: it stands for every number from here to its own; absent = for its own alone."""
+CONFIRMED = "outbox/confirmed"
+"""Of a birth: what is up to here was confirmed once, and the site keeps it no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +29,7 @@ class Report:
 
     site: str
     epoch: int
+    first: int | None
     number: int | None
     device: str
     t_ms: int
@@ -131,17 +91,21 @@ class Ingest:
         """Return what is to be stored, or None for what is already there or says nothing."""
         if message.kind.endswith("DEATH"):
             return None
-        number = None
+        first = number = None
         if message.kind.endswith("DATA"):
-            number = _number(named_values(message, site.aliases).get(NUMBER))
-            if number is not None and not numbers.add(number):
-                return None
+            values = named_values(message, site.aliases)
+            number = _number(values.get(NUMBER))
+            if number is not None:
+                first = min(_number(values.get(FIRST)) or number, number)
+                if not numbers.add(first, number):
+                    return None
         history = any(metric.is_historical for metric in message.payload.metrics)
         t_ms = _own_time(message.payload, history) or now.utc_ms
         table = self._table(site)
         return Report(
-            site.name, numbers.epoch, number, message.device, t_ms, now.utc_ms, history, table, message.raw
-        )
+            site.name, numbers.epoch, first, number, message.device,
+            t_ms, now.utc_ms, history, table, message.raw,
+        )  # fmt: skip
 
     def _table(self, site: Site) -> str:
         births, table = self._tables.get(site.name, (-1, ""))
@@ -169,9 +133,9 @@ def unpack(body: bytes, aliases: Mapping[int, Meaning | None]) -> dict[str, Metr
 
 def _begin(numbers: Numbers, payload: Payload) -> None:
     values = {metric.name: metric.value for metric in payload.metrics}
-    epoch, first = values.get(EPOCH), values.get(FIRST)
-    if type(epoch) is int:
-        numbers.begin(epoch, first if type(first) is int and 0 < first < NUMBER_MAX else 1)
+    epoch, confirmed = values.get(EPOCH), values.get(CONFIRMED)
+    if type(epoch) is int and epoch > 0:
+        numbers.begin(epoch, confirmed if type(confirmed) is int and 0 < confirmed < NUMBER_MAX else 0)
 
 
 def _number(metric: Metric | None) -> int | None:

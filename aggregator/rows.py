@@ -19,6 +19,8 @@ class SiteRow:
     contiguous: int
     """Every outbox number up to this one is stored."""
     received: int
+    missing: int
+    """Numbers below the highest one that are still to come."""
     duplicates: int
 
 
@@ -28,6 +30,8 @@ class ReportRow:
 
     site: str
     epoch: int
+    first: int | None
+    """It stands for every number from here to its own."""
     number: int | None
     """Outbox number in that epoch; None for births and for data of a site without an outbox."""
     device: str

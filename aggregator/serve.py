@@ -15,7 +15,8 @@ from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from aggregator.dispatch import Dispatcher, Order
-from aggregator.ingest import Ingest, Numbers, Report
+from aggregator.ingest import Ingest, Report
+from aggregator.numbers import Numbers
 from aggregator.problems import FleetStoreError, Refusal
 from aggregator.registry import Link, Now, Registry
 from aggregator.rows import ReportRow, SiteRow
@@ -178,6 +179,7 @@ class Server:
             self._flush(now)
         if now.mono_ns - self._slow_ns >= SLOW_NS:
             self._slow_ns = now.mono_ns
+            self._flush(now)
             self._confirm()
             self._beat(now, self._link.connected)
             self._reload_keys()
@@ -288,10 +290,9 @@ class Server:
     def _restore(self) -> None:
         for row in self._store.sites():
             self._registry.restore(row.site, Link(row.state), row.bd_seq, row.birth_ms, row.last_ms)
-            above = self._store.numbers_above(row.site, row.epoch, row.contiguous)
-            self._ingest.numbers[row.site] = Numbers(
-                row.epoch, row.contiguous, above, row.received, row.duplicates
-            )
+            numbers = Numbers(row.epoch, row.contiguous, [], row.received, row.duplicates)
+            numbers.restore(self._store.ranges_above(row.site, row.epoch, row.contiguous))
+            self._ingest.numbers[row.site] = numbers
 
     def _flush(self, now: Now) -> None:
         """Store everything that came, at once or not at all; a locked store is tried again."""
@@ -318,8 +319,8 @@ class Server:
         if key not in self._tables:
             self._tables[key] = self._store.names_id(*key)
         return ReportRow(
-            report.site, report.epoch, report.number, report.device, report.t_ms, report.received_ms,
-            report.history, self._tables[key], report.body,
+            report.site, report.epoch, report.first, report.number, report.device, report.t_ms,
+            report.received_ms, report.history, self._tables[key], report.body,
         )  # fmt: skip
 
     def _latest_row(self, changed: tuple[str, str]) -> tuple[str, str, int, bool, str]:
@@ -330,7 +331,7 @@ class Server:
         site, numbers = self._registry.sites[name], self._ingest.numbers.get(name, Numbers())
         return SiteRow(
             name, site.link, site.bd_seq, site.birth_ms, site.heard_ms,
-            numbers.epoch, numbers.contiguous, numbers.received, numbers.duplicates,
+            numbers.epoch, numbers.contiguous, numbers.received, numbers.missing, numbers.duplicates,
         )  # fmt: skip
 
     def _place_orders(self, now: Now) -> None:

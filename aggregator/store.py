@@ -33,7 +33,7 @@ def _schema_1(connection: sqlite3.Connection) -> None:
     database = Database(connection)
     database.table("sites").create(
         {"site": str, "state": str, "bd_seq": int, "birth_ms": int, "last_ms": int}
-        | {"epoch": int, "contiguous": int, "received": int, "duplicates": int},
+        | {"epoch": int, "contiguous": int, "received": int, "missing": int, "duplicates": int},
         pk="site",
     )
     database.table("latest").create(
@@ -42,8 +42,8 @@ def _schema_1(connection: sqlite3.Connection) -> None:
     database.table("names").create({"id": int, "site": str, "names": str}, pk="id")
     database.table("names").create_index(["site", "names"], unique=True)
     database.table("reports").create(
-        {"site": str, "epoch": int, "number": int, "device": str, "t_ms": int}
-        | {"received_ms": int, "history": int, "names": int, "body": bytes},
+        {"site": str, "epoch": int, "first": int, "number": int, "device": str}
+        | {"t_ms": int, "received_ms": int, "history": int, "names": int, "body": bytes},
         not_null={"site", "device", "t_ms", "body"},
     )
     database.table("reports").create_index(["site", "epoch", "number"], unique=True)
@@ -159,7 +159,7 @@ class Store:
 
     def put_sites(self, rows: Iterable[SiteRow]) -> None:
         """Store the state of sites."""
-        self._db.executemany("INSERT OR REPLACE INTO sites VALUES (?,?,?,?,?,?,?,?,?)", map(_values, rows))
+        self._db.executemany("INSERT OR REPLACE INTO sites VALUES (?,?,?,?,?,?,?,?,?,?)", map(_values, rows))
 
     def sites(self) -> list[SiteRow]:
         """Return all sites by name."""
@@ -189,18 +189,22 @@ class Store:
         return str(self._rows("SELECT names FROM names WHERE id=?", names_id)[0][0])
 
     def put_reports(self, rows: Iterable[ReportRow]) -> None:
-        """Store reports; one that is already there stays as it is."""
-        self._db.executemany("INSERT OR IGNORE INTO reports VALUES (?,?,?,?,?,?,?,?,?)", map(_values, rows))
+        """Store reports; one that is already there stays, though it may come to stand for more numbers."""
+        sql = (
+            "INSERT INTO reports VALUES (?,?,?,?,?,?,?,?,?,?) "
+            "ON CONFLICT (site, epoch, number) DO UPDATE SET first=min(first, excluded.first)"
+        )
+        self._db.executemany(sql, map(_values, rows))
 
     def reports(self, site: str, since_ms: int = 0) -> list[ReportRow]:
         """Return the reports of a site in the order of their own time."""
         sql = "SELECT * FROM reports WHERE site=? AND t_ms>=? ORDER BY t_ms, number"
         return [ReportRow(*row) for row in self._rows(sql, site, since_ms)]
 
-    def numbers_above(self, site: str, epoch: int, number: int) -> set[int]:
-        """Return the stored outbox numbers of an epoch above ``number``."""
-        sql = "SELECT number FROM reports WHERE site=? AND epoch=? AND number>?"
-        return {row[0] for row in self._rows(sql, site, epoch, number)}
+    def ranges_above(self, site: str, epoch: int, number: int) -> list[tuple[int, int]]:
+        """Return what the stored reports above ``number`` stand for: (first, last)."""
+        sql = "SELECT first, number FROM reports WHERE site=? AND epoch=? AND number>? ORDER BY number"
+        return [(int(first), int(last)) for first, last in self._rows(sql, site, epoch, number)]
 
     # --- commands --------------------------------------------------------------------------------------
 

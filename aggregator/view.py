@@ -55,16 +55,15 @@ class FleetView:
 def site_views(store: Store, now_ms: int, serving: bool) -> list[SiteView]:
     """Return all sites by name."""
     nodes = store.node_points()
-    return [_site_view(store, row, nodes.get(row.site, {}), now_ms, serving) for row in store.sites()]
+    return [_site_view(row, nodes.get(row.site, {}), now_ms, serving) for row in store.sites()]
 
 
-def _site_view(store: Store, row: SiteRow, node: Points, now_ms: int, serving: bool) -> SiteView:
+def _site_view(row: SiteRow, node: Points, now_ms: int, serving: bool) -> SiteView:
     age_s = (now_ms - row.last_ms) / MS_PER_S if row.last_ms else None
     fresh = age_s is not None and age_s <= FRESH_S
     state = "stale" if row.state == "online" and not (serving and fresh) else row.state
     good = node if state == "online" else {}
     battery_kw = _number(good, "site/battery_p_kw")
-    above = store.numbers_above(row.site, row.epoch, row.contiguous)
     return SiteView(
         row.site,
         state,
@@ -74,7 +73,7 @@ def _site_view(store: Store, row: SiteRow, node: Points, now_ms: int, serving: b
         str(good["site/winner"][0] or "") if "site/winner" in good else "",
         age_s,
         row.received,
-        max(above) - row.contiguous - len(above) if above else 0,
+        row.missing,
         row.duplicates,
     )
 
@@ -108,8 +107,8 @@ def troubles(whole: FleetView, views: list[SiteView], where: str) -> list[Refusa
     """Return what is wrong with the fleet, worst first."""
     found = []
     if not whole.serving:
-        found.append(Refusal("FLEET-010", where))
-    elif not whole.connected:
+        return [Refusal("FLEET-010", where)]
+    if not whole.connected:
         found.append(Refusal("FLEET-011", where))
     for view in views:
         if view.state == "offline":
