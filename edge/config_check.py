@@ -1,0 +1,253 @@
+"""What must fit together in a site file, beyond each key by itself.
+
+The rules see the tables that are valid by themselves, so that one mistake does not hide another; and they
+keep silent where a problem that is reported already is the cause, so that one mistake is told once.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from drivers.catalog.loader import known_products, load_product
+from drivers.catalog.product import Product
+from drivers.modbus.line import Endpoint, parse_url
+from edge.config_text import problem
+from edge.suggest import nearest
+from models.errors import ConfigError, Problem
+
+Where = tuple[str | int, ...]
+Found = Iterator[tuple[Where, Problem]]
+"""Key path and problem. A path that ends with KEY means the key, any other one the value."""
+KEY = "(key)"
+UNITS = ("battery", "meter", "pv")
+FILES = (
+    ("tariff", "file"),
+    ("forecast", "load_csv"),
+    ("fleet", "site_key"),
+    ("fleet", "fleet_keys"),
+    ("fleet", "password_file"),
+    ("fleet", "ca_file"),
+    ("fleet", "cert_file"),
+    ("fleet", "key_file"),
+)
+PAIRS = (("cert_file", "key_file"), ("key_file", "cert_file"), ("username", "password_file"))
+PARTS = {"battery": ("BMS", "PCS"), "meter": ("meter",), "pv": ("PV",)}
+"""What the devices of a unit must be together; each part exactly once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """What of a file is valid by itself."""
+
+    tables: list[tuple[Where, Any]]
+    """Valid tables of :mod:`edge.config_tables` with their key paths."""
+    names: list[tuple[Where, str]]
+    """Names of units and devices, of broken tables too."""
+    broken: list[Where]
+
+    def of(self, name: str) -> list[tuple[Where, Any]]:
+        """Return the valid tables of this name."""
+        return [(where, table) for where, table in self.tables if where[0] == name]
+
+
+def check(sound: Sound, check_files: bool, language: str) -> Found:
+    """Yield everything that does not fit together."""
+    rules = _Rules(sound, language)
+    yield from rules.names()
+    yield from rules.site()
+    yield from rules.batteries()
+    yield from rules.devices()
+    yield from rules.lines()
+    yield from rules.completeness()
+    yield from rules.fleet()
+    if check_files:
+        yield from rules.files()
+
+
+class _Rules:
+    def __init__(self, sound: Sound, language: str) -> None:
+        self.sound = sound
+        self.language = language
+        self.all_devices = [device for _, device in sound.of("device")]
+
+    def say(self, rule: str, /, **fill: object) -> Problem:
+        return problem(self.language, rule, **fill)
+
+    @cached_property
+    def units(self) -> dict[str, str]:
+        """Kind of each unit by its name."""
+        return {name: str(where[0]) for where, name in self.sound.names if where[0] in UNITS}
+
+    @cached_property
+    def products(self) -> dict[str, Product | ConfigError]:
+        """Each product that is named, or why it cannot be used."""
+        return {device.product: _product(device.product) for device in self.all_devices}
+
+    def names(self) -> Found:
+        for kinds in (UNITS, ("device",)):
+            seen: set[str] = set()
+            for where, name in self.sound.names:
+                if where[0] not in kinds:
+                    continue
+                if name in seen:
+                    yield (*where, "name"), self.say("name_taken", name=name)
+                seen.add(name)
+
+    def site(self) -> Found:
+        for where, site in self.sound.of("site"):
+            if not _is_zone(site.time_zone):
+                yield (*where, "time_zone"), self.say("time_zone", name=site.time_zone)
+        for where, limits in self.sound.of("limits"):
+            limit, kva, margin = limits.import_kw, limits.transformer_kva, limits.margin_kw
+            if limit > kva:
+                yield (*where, "import_kw"), self.say("transformer", limit=limit, kva=kva)
+            if margin >= limit:
+                yield (*where, "margin_kw"), self.say("margin", margin=margin, limit=limit)
+
+    def batteries(self) -> Found:
+        for where, battery in self.sound.of("battery"):
+            if battery.soc_min >= battery.soc_max:
+                low, high = battery.soc_min, battery.soc_max
+                yield (*where, "soc_min"), self.say("soc_order", low=low, high=high)
+            for key in ("p_max_kw", "p_min_kw"):
+                value, limit = getattr(battery, key), battery.s_max_kva
+                if abs(value) > limit:
+                    yield (*where, key), self.say("apparent", key=key, value=value, limit=limit)
+
+    def devices(self) -> Found:
+        for where, device in self.sound.of("device"):
+            if device.unit not in self.units:
+                yield (*where, "unit"), self._guess("no_unit", name=device.unit, known=self.units)
+            product = self.products[device.product]
+            if isinstance(product, ConfigError):
+                yield (*where, "product"), self._bad_product(device.product, product)
+            elif not (_is_opcua(device.link) if product.protocol == "opcua" else _line(device.link)):
+                yield (*where, "link"), self.say(f"link_{product.protocol}", link=device.link)
+
+    def _bad_product(self, key: str, error: ConfigError) -> Problem:
+        if key in known_products():
+            return self.say("product_wrong", key=key, error=error.problems[0])
+        return self._guess("product", key=key, known=known_products())
+
+    def _guess(self, rule: str, /, known: Any, **wrong: str) -> Problem:
+        if guess := nearest(next(iter(wrong.values())), known):
+            return self.say(f"{rule}_near", guess=guess, **wrong)
+        return self.say(rule, known=", ".join(known), **wrong)
+
+    def lines(self) -> Found:
+        """Devices on one line have different unit ids and the same serial settings."""
+        owner: dict[tuple[str, int], str] = {}
+        settings: dict[str, Endpoint] = {}
+        for where, device in self.sound.of("device"):
+            line = _line(device.link)
+            if line is None:
+                continue
+            other = owner.setdefault((line.name, device.unit_id), device.name)
+            if other != device.name:
+                key = "unit_id" if "unit_id" in device.model_fields_set else "link"
+                fill = {"unit_id": device.unit_id, "line": line.name, "other": other}
+                yield (*where, key), self.say("unit_id", **fill)
+            if settings.setdefault(line.name, line) != line:
+                yield (*where, "link"), self.say("line", line=line.name)
+
+    def completeness(self) -> Found:
+        """Each unit has every part that it needs, once; silent while a device cannot be judged."""
+        lost = any(where[0] == "device" for where in self.sound.broken)
+        if lost or any(device.unit not in self.units for device in self.all_devices):
+            return
+        for where, name in self.sound.names:
+            kind = str(where[0])
+            products = [self.products[device.product] for device in self.all_devices if device.unit == name]
+            good = [product for product in products if isinstance(product, Product)]
+            if kind not in UNITS or len(good) < len(products):
+                continue
+            count = Counter(part for product in good for part in _parts(product, kind))
+            for part in PARTS[kind]:
+                if count[part] != 1:
+                    rule = "part_twice" if count[part] else "part_missing"
+                    yield (*where, "name"), self.say(rule, part=part, name=name, count=count[part])
+
+    def fleet(self) -> Found:
+        for where, fleet in self.sound.of("fleet"):
+            if not _is_broker(fleet.broker):
+                yield (*where, "broker"), self.say("broker", broker=fleet.broker)
+            elif fleet.broker.startswith("mqtts") and fleet.ca_file is None:
+                yield (*where, "broker"), self.say("mqtts")
+            for key, other in PAIRS:
+                if getattr(fleet, key) is not None and getattr(fleet, other) is None:
+                    yield (*where, key, KEY), self.say("needs", key=key, other=other)
+
+    def files(self) -> Found:
+        for name, key in FILES:
+            for where, table in self.sound.of(name):
+                path: Path | None = getattr(table, key)
+                if path is not None and not path.is_file():
+                    yield (*where, key), self.say("no_file", path=str(path))
+                elif path is not None and name == "tariff":
+                    yield from self._tariff((*where, key), path)
+
+    def _tariff(self, where: Where, path: Path) -> Found:
+        from models.tariff_file import parse_tariff
+
+        try:
+            parse_tariff(path.read_text("utf-8"), str(path))
+        except ConfigError as error:
+            for found in error.problems:
+                yield where, found
+        except (OSError, UnicodeDecodeError) as error:
+            yield where, self.say("bad_file", path=str(path), error=error)
+
+
+def _product(key: str) -> Product | ConfigError:
+    try:
+        return load_product(key)
+    except ConfigError as error:
+        return error
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
+
+
+def _is_url(text: str, *schemes: str) -> bool:
+    """Tell whether it is scheme://host:port without user or password: those do not belong into a URL."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in schemes and bool(parts.hostname and parts.port) and parts.username is None
+    except ValueError:
+        return False
+
+
+def _is_opcua(link: str) -> bool:
+    return _is_url(link, "opc.tcp")
+
+
+def _is_broker(url: str) -> bool:
+    return _is_url(url, "mqtt", "mqtts") and urlsplit(url).path in ("", "/")
+
+
+def _line(link: str) -> Endpoint | None:
+    """Return the Modbus endpoint of a link, or None when it is none."""
+    try:
+        line = parse_url(link)
+    except ConfigError:
+        return None
+    return line if line.port or line.path else None
+
+
+def _parts(product: Product, kind: str) -> set[str]:
+    """Return what a device of this product is to a unit of this kind."""
+    roles = {point.role.value for point in product.points}
+    if kind != "battery":
+        return set(PARTS[kind]) if "p_kw" in roles else set()
+    found = {"BMS"} if {"soc", "charge_limit_a", "discharge_limit_a"} <= roles else set()
+    return found | ({"PCS"} if product.write is not None and "p_kw" in roles else set())
