@@ -36,6 +36,7 @@ FILES = (
     ("fleet", "key_file"),
 )
 PAIRS = (("cert_file", "key_file"), ("key_file", "cert_file"), ("username", "password_file"))
+PROTOCOLS = ("modbus", "opcua")
 PARTS = {"battery": ("BMS", "PCS"), "meter": ("meter",), "pv": ("PV",)}
 """What the devices of a unit must be together; each part exactly once."""
 
@@ -124,10 +125,13 @@ class _Rules:
             if device.unit not in self.units:
                 yield (*where, "unit"), self._guess("no_unit", name=device.unit, known=self.units)
             product = self.products[device.product]
+            protocols = PROTOCOLS
             if isinstance(product, ConfigError):
                 yield (*where, "product"), self._bad_product(device.product, product)
-            elif not (_is_opcua(device.link) if product.protocol == "opcua" else _line(device.link)):
-                yield (*where, "link"), self.say(f"link_{product.protocol}", link=device.link)
+            else:
+                protocols = (product.protocol,)
+            if not any(_is_link(device.link, protocol) for protocol in protocols):
+                yield (*where, "link"), self.say(f"link_{protocols[0]}", link=device.link)
 
     def _bad_product(self, key: str, error: ConfigError) -> Problem:
         if key in known_products():
@@ -227,8 +231,8 @@ def _is_url(text: str, *schemes: str) -> bool:
         return False
 
 
-def _is_opcua(link: str) -> bool:
-    return _is_url(link, "opc.tcp")
+def _is_link(link: str, protocol: str) -> bool:
+    return _is_url(link, "opc.tcp") if protocol == "opcua" else _line(link) is not None
 
 
 def _is_broker(url: str) -> bool:
