@@ -7,6 +7,7 @@ import numpy as np
 from cython_ext.registers import KINDS, Row, Table
 from drivers.catalog.product import PointSpec
 from drivers.modbus import frames
+from drivers.modbus.frames import MAX_REGISTERS
 from drivers.modbus.job import Job
 from drivers.modbus.plan import Read
 from models.point import Quality
@@ -50,11 +51,12 @@ class Block:
         self.due_ns = max(self.due_ns + self.period_ns, now_ns)
 
     def probes(self) -> list[frames.Request]:
-        """Return shorter reads of the same place, which tell a fresh reply from one that is still owed.
+        """Return reads of the same place of other lengths, which tell a fresh reply from one still owed.
 
-        Even counts come first: some devices refuse half of a 32-bit value.
+        Even counts come first: some devices refuse half of a 32-bit value. A longer one is the last resort.
         """
-        counts = [*range(2, self.read.count, 2), *range(1, self.read.count, 2)]
+        whole = self.read.count
+        counts = [*range(2, whole, 2), *range(1, whole, 2), *([whole + 1] if whole < MAX_REGISTERS else [])]
         unit, fn, address = self.request.unit, self.read.fn, self.read.address
         return [frames.read(unit, fn, address, count) for count in counts]
 

@@ -77,7 +77,7 @@ class ModbusDevice:
             block.job = self._read_job(block)
         self._value = np.full(len(points), np.nan)
         self._position = {spec.name: i for i, spec in enumerate(product.points)}
-        self._writer = Writer(unit_id, product, nameplate, self._value_of, self._tell)
+        self._writer = Writer(unit_id, product, nameplate, self.counters, self._value_of, self._tell)
         self._write_failing = False
         self._streak = 0
         self._hold_ns = 0
@@ -242,7 +242,6 @@ class ModbusDevice:
         return float(self._value[self._position[point]])
 
     def _tell(self, code: EventCode, what: str) -> None:
-        self.counters.door_refused += code is EventCode.DOOR_REFUSED
         self._on_event(code, self.name, what)
 
     def _write_answered(self, data: bytes, now_ns: int) -> None:

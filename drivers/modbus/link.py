@@ -125,8 +125,10 @@ class TcpLink:
         except Refused:
             station.answered(time.monotonic_ns() - start_ns)
             raise
-        except (NoReply, BadReply):
+        except (NoReply, BadReply) as error:
             station.missed()
+            if self._buffer and isinstance(error, NoReply):
+                raise LineLost(f"{self.line.endpoint.name}: a reply broke off in the middle") from error
             raise
         station.answered(time.monotonic_ns() - start_ns)
         return data

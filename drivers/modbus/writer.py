@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from cython_ext.registers import KINDS, encode
 from drivers.catalog.product import Product, Register, Step, WriteSpec
-from drivers.driver import Mail, Nameplate
+from drivers.driver import Counters, Mail, Nameplate
 from drivers.modbus import frames
 from drivers.modbus.event import EventCode
 from drivers.modbus.frames import Request
@@ -35,6 +35,7 @@ class Writer:
         unit_id: int,
         product: Product,
         nameplate: Nameplate | None,
+        counters: Counters,
         value_of: Callable[[str], float],
         tell: Callable[[EventCode, str], None],
     ) -> None:
@@ -44,11 +45,13 @@ class Writer:
         self._unit_id = unit_id
         self._spec: WriteSpec | None = product.write
         self._nameplate = nameplate
+        self._counters = counters
         self._value_of = value_of
         self._tell = tell
         self._steps = [(step, write_request(unit_id, step.write, step.value)) for step in product.prepare]
         self._step_ns = dict.fromkeys(range(len(self._steps)), 0)
         self._judged: Setpoint | None = None
+        self._refusing = False
         self._request: Request | None = None
         self._sent: Request | None = None
         self._refresh_ns = 0
@@ -75,7 +78,7 @@ class Writer:
         return self._setpoint(wanted, now_ns) or self._heartbeat(now_ns, self._spec)
 
     def _through_the_door(self, setpoint: Setpoint) -> Request | None:
-        """Check every setpoint against the nameplate; what is refused is told once and never sent."""
+        """Check every setpoint against the nameplate; what is refused is counted and never sent."""
         if setpoint is self._judged:
             return self._request
         self._judged, self._request = setpoint, None
@@ -85,7 +88,10 @@ class Writer:
             p_kw = self._nameplate.check(setpoint.p_kw)
             self._request = write_request(self._unit_id, self._spec.p_set, p_kw)
         except (DoorRefused, ValueError) as error:
-            self._tell(EventCode.DOOR_REFUSED, str(error))
+            self._counters.door_refused += 1
+            if not self._refusing:
+                self._tell(EventCode.DOOR_REFUSED, str(error))
+        self._refusing = self._request is None
         return self._request
 
     def _prepare(self, now_ns: int) -> tuple[bool, Request | None]:

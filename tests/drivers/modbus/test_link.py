@@ -1,0 +1,264 @@
+"""The transaction against a peer that misbehaves: no wrong value, whatever it does."""
+
+import random
+import struct
+import time
+
+import pytest
+
+from drivers.modbus import frames
+from drivers.modbus.line import Line, LineLost, parse_url
+from drivers.modbus.link import FORGET_NS, RtuLink, Station, TcpLink
+from models.errors import BadReply, DriverError, NoReply, Refused
+
+LATE_S = 0.1
+"""Timeout of the links in these tests, scaled down from the field."""
+
+
+def opened(bench, kind, peer, timeout_s=LATE_S, units=(1, 2)):
+    pump = getattr(bench, kind)(peer)
+    link = (TcpLink if kind == "tcp" else RtuLink)(Line(parse_url(pump.url())))
+    for unit in units:
+        link.stations[unit] = Station(0.02, timeout_s)
+    link.open()
+    bench.stack.callback(link.close)
+    return link, pump
+
+
+def expected(bench, unit, fn, address, count):
+    return b"".join(bench.truth(unit, fn, address + i).to_bytes(2, "big") for i in range(count))
+
+
+def attempt(bench, link, unit, fn, address, count):
+    """Read; return True when right, None on an error, and fail on a wrong value."""
+    try:
+        data = link.ask(frames.read(unit, fn, address, count))
+    except LineLost:
+        link.open()
+        return None
+    except DriverError:
+        return None
+    assert data == expected(bench, unit, fn, address, count), f"wrong value for {fn}/{address}x{count}"
+    return True
+
+
+@pytest.mark.parametrize("kind", ["tcp", "rtu"])
+def test_every_function_works_against_an_honest_peer(bench, kind) -> None:
+    link, pump = opened(bench, kind, bench.Peer())
+    for fn in (3, 4):
+        assert attempt(bench, link, 1, fn, 100, 125)
+    assert len(link.ask(frames.read(2, 1, 7, 19))) == 3
+    assert len(link.ask(frames.read(2, 2, 7, 2000))) == 250
+    for write in (
+        frames.write_coil(1, 3, True),
+        frames.write_register(1, 3, b"\x12\x34"),
+        frames.write_coils(1, 3, [True, False, True]),
+        frames.write_registers(1, 3, b"\x12\x34\x56\x78"),
+    ):
+        assert link.ask(write) == b""
+    assert len(pump.peer.asked) == 8
+
+
+@pytest.mark.parametrize("kind", ["tcp", "rtu"])
+def test_probes_1_to_3_a_late_reply_never_answers_another_read(bench, kind) -> None:
+    """The device answers in 1.25 timeouts: reads at four addresses bring errors or the right values."""
+    link, _ = opened(bench, kind, bench.Peer(lambda asked, frame: [(1.25 * LATE_S, frame)]))
+    results = [attempt(bench, link, 1, 3, address, 2) for address in (100, 500, 700, 900)]
+    assert results == [None] * 4
+
+
+def test_the_late_reply_teaches_the_link_how_slow_the_unit_is(bench) -> None:
+    link, _ = opened(bench, "rtu", bench.Peer(lambda asked, frame: [(0.25, frame)]), timeout_s=2.0)
+    station = link.stations[1]
+    station.answered(40_000_000)
+    assert station.timeout_ns == 160_000_000
+    assert attempt(bench, link, 1, 3, 100, 2) is None, "it answers later than it used to"
+    assert station.timeout_ns > 800_000_000
+    assert not link.ambiguous(frames.read(1, 3, 500, 2), time.monotonic_ns())
+    assert attempt(bench, link, 1, 3, 500, 2), "now it is given the time"
+
+
+def test_probe_4_a_request_given_up_does_not_answer_the_next(bench) -> None:
+    """Far later than the line is drained: what could be mistaken is not asked until something else was proven."""
+    delays = iter([0.35] + [0.0] * 20)
+    link, pump = opened(bench, "rtu", bench.Peer(lambda asked, frame: [(next(delays), frame)]))
+    assert attempt(bench, link, 1, 3, 100, 2) is None
+    request = frames.read(1, 3, 500, 2)
+    assert link.ambiguous(request, time.monotonic_ns())
+    with pytest.raises(NoReply):
+        link.ask(request)
+    assert len(pump.peer.asked) == 1, "it did not go out on the wire"
+    assert attempt(bench, link, 2, 3, 500, 2), "another unit is not concerned"
+    assert not link.ambiguous(request, time.monotonic_ns() + FORGET_NS)
+    bench.eventually(lambda: attempt(bench, link, 1, 3, 500, 4))
+    assert attempt(bench, link, 1, 3, 500, 2)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "rtu"])
+def test_probe_5_a_write_whose_reply_is_lost_is_on_the_wire_once(bench, kind) -> None:
+    link, pump = opened(bench, kind, bench.Peer(lambda asked, frame: []))
+    with pytest.raises(NoReply):
+        link.ask(frames.write_register(1, 200, b"\x00\x64"))
+    assert [asked.pdu for asked in pump.peer.asked] == [bytes.fromhex("06 00C8 0064")]
+
+
+def pdu_of(kind, frame):
+    return frame[7:] if kind == "tcp" else frame[1:-2]
+
+
+def rewrap(bench, kind, asked, frame, pdu, unit=None):
+    unit = asked.unit if unit is None else unit
+    if kind == "rtu":
+        return bench.rtu_wrap(unit, pdu)
+    return frame[:2] + struct.pack(">HHB", 0, len(pdu) + 1, unit) + pdu
+
+
+LIES = [
+    # what the peer does to the PDU (or the unit), what the link says
+    (lambda pdu, unit: (bytes((pdu[0], 2)) + pdu[2:4], unit), BadReply, "one register where ten were asked"),
+    (lambda pdu, unit: (bytes((4,)) + pdu[1:], unit), BadReply, "function 4 where 3 was asked"),
+    (lambda pdu, unit: (pdu, unit + 1), BadReply, "a foreign unit"),
+    (lambda pdu, unit: (pdu + b"\x00\x00", unit), BadReply, "more than asked"),
+    (lambda pdu, unit: (bytes((0x83, 2)), unit), Refused, "an exception"),
+    (lambda pdu, unit: (bytes((0x84, 2)), unit), BadReply, "an exception of another function"),
+]
+
+
+@pytest.mark.parametrize("kind", ["tcp", "rtu"])
+@pytest.mark.parametrize(("lie", "error", "what"), LIES)
+def test_probes_6_and_7_what_does_not_answer_is_not_used(bench, kind, lie, error, what) -> None:
+    lying = {"on": True}
+
+    def mangle(asked, frame):
+        if not lying["on"]:
+            return [(0.0, frame)]
+        pdu, unit = lie(pdu_of(kind, frame), asked.unit)
+        return [(0.0, rewrap(bench, kind, asked, frame, pdu, unit))]
+
+    link, _ = opened(bench, kind, bench.Peer(mangle))
+    with pytest.raises(error):
+        link.ask(frames.read(1, 3, 100, 10))
+    lying["on"] = False
+    assert attempt(bench, link, 1, 3, 300, 12), "and the next request is answered properly"
+
+
+@pytest.mark.parametrize("kind", ["tcp", "rtu"])
+def test_a_reply_in_pieces_is_put_together(bench, kind) -> None:
+    def mangle(asked, frame):
+        return [(0.004 * i, frame[i : i + 1]) for i in range(len(frame))]
+
+    link, _ = opened(bench, kind, bench.Peer(mangle), timeout_s=0.5)
+    assert attempt(bench, link, 1, 3, 100, 10)
+
+
+def test_a_reply_twice_on_tcp_is_used_once(bench) -> None:
+    link, _ = opened(bench, "tcp", bench.Peer(lambda asked, frame: [(0.0, frame + frame)]))
+    assert all(attempt(bench, link, 1, 3, address, 2) for address in range(0, 40, 2))
+
+
+def test_a_reply_twice_on_the_serial_line_proves_nothing(bench) -> None:
+    link, _ = opened(bench, "rtu", bench.Peer(lambda asked, frame: [(0.0, frame + frame)]))
+    with pytest.raises(BadReply, match="where 9 answer"):
+        link.ask(frames.read(1, 3, 0, 2))
+
+
+def test_the_second_copy_that_comes_in_the_gap_is_thrown_away(bench) -> None:
+    link, _ = opened(bench, "rtu", bench.Peer(lambda asked, frame: [(0.0, frame), (0.0008, frame)]))
+    results = [attempt(bench, link, 1, 3, address, 2) for address in range(0, 40, 2)]
+    assert any(results)
+
+
+def test_a_stream_that_is_no_modbus_is_given_up(bench) -> None:
+    link, _ = opened(bench, "tcp", bench.Peer(lambda asked, frame: [(0.0, b"HTTP/1.1 400 Bad Request\r\n")]))
+    with pytest.raises(LineLost, match="does not begin"):
+        link.ask(frames.read(1, 3, 0, 2))
+
+
+def test_a_connection_that_is_closed_is_lost_at_once(bench) -> None:
+    link, pump = opened(bench, "tcp", bench.Peer(lambda asked, frame: []), timeout_s=5.0)
+    pump.peer.mangle = lambda asked, frame: (
+        [connection.shutdown(2) for connection, _ in pump.open.values()] and []
+    )
+    start = time.monotonic()
+    with pytest.raises(LineLost):
+        link.ask(frames.read(1, 3, 0, 2))
+    assert time.monotonic() - start < 4.0
+
+
+def test_a_babbling_line_does_not_hold_the_thread(bench) -> None:
+    link, pump = opened(bench, "rtu", bench.Peer())
+    pump.schedule(pump.master, [(0.0005 * i, b"\x55") for i in range(4000)])
+    pump.peer.mangle = lambda asked, frame: []
+    start = time.monotonic()
+    with pytest.raises(DriverError):
+        link.ask(frames.read(1, 3, 0, 2))
+    assert time.monotonic() - start < 5.0
+
+
+def test_the_serial_line_is_silent_between_frames(bench) -> None:
+    link, pump = opened(bench, "rtu", bench.Peer())
+    for address in range(20):
+        assert attempt(bench, link, 1, 3, address, 2)
+    times = [asked.t for asked in pump.peer.asked]
+    assert min(b - a for a, b in zip(times, times[1:], strict=False)) >= 0.00175
+
+
+def test_a_dead_unit_costs_one_bounded_slot(bench) -> None:
+    link, _ = opened(bench, "rtu", bench.Peer(units=frozenset({2})))
+    start = time.monotonic()
+    with pytest.raises(NoReply):
+        link.ask(frames.read(1, 3, 0, 2))
+    assert time.monotonic() - start < 2 * LATE_S + 0.5
+    assert attempt(bench, link, 2, 3, 0, 2)
+
+
+def havoc(rng, bench, kind):
+    """Build a mangler that does one of everything that lines and gateways have been seen to do."""
+    last = {"frame": b""}
+
+    def mangle(asked, frame):
+        before, last["frame"] = last["frame"], frame
+        cut = rng.randrange(1, len(frame))
+        noise = rng.randbytes(rng.randrange(1, 12))
+        flipped = bytearray(frame)
+        flippable = (
+            9 if kind == "tcp" else len(frame)
+        )  # TCP itself guards the data, here only the headers lie
+        flipped[rng.randrange(flippable)] ^= 1 << rng.randrange(8)
+        pdu = pdu_of(kind, frame)
+        exception = bytes((pdu[0] | 0x80, rng.choice([1, 2, 3, 4, 6, 10, 11])))
+        tricks = (
+            lambda: [(0.0, frame)],
+            lambda: [],
+            lambda: [(rng.uniform(0.0, 0.07), frame)],
+            lambda: [(0.0, frame[:cut]), (rng.uniform(0.0, 0.05), frame[cut:])],
+            lambda: [(0.0, frame[:cut])],
+            lambda: [(0.0, frame + frame)],
+            lambda: [(0.0, before), (0.0, frame)],
+            lambda: [(0.0, frame + before)],
+            lambda: [(0.0, noise + frame)],
+            lambda: [(0.0, frame + noise)],
+            lambda: [(0.0, noise)],
+            lambda: [(0.0, bytes(flipped))],
+            lambda: [(0.0, rewrap(bench, kind, asked, frame, exception))],
+            lambda: [(0.0, rewrap(bench, kind, asked, frame, pdu, asked.unit + 1))],
+            lambda: [(0.0, rewrap(bench, kind, asked, frame, pdu[:-2]))],
+        )
+        return rng.choice(tricks)()
+
+    return mangle
+
+
+@pytest.mark.parametrize("kind", ["tcp", "rtu"])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_seeded_storm_of_faults_brings_no_wrong_value(bench, kind, seed) -> None:
+    rng = random.Random(seed)
+    link, pump = opened(bench, kind, bench.Peer(havoc(rng, bench, kind)), timeout_s=0.03)
+    deadline = time.monotonic() + 2.0
+    right = tried = 0
+    while time.monotonic() < deadline and tried < 400:
+        unit, fn = rng.choice([1, 2]), rng.choice([3, 4])
+        right += bool(attempt(bench, link, unit, fn, rng.randrange(0, 60_000), rng.randrange(1, 6)))
+        tried += 1
+    assert right > 0
+    assert len(pump.peer.asked) <= tried
