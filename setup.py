@@ -27,6 +27,7 @@ PACKAGES = [
     "edge",
     "edge.cli",
     "edge.controller",
+    "edge.demo",
     "edge.services",
     "examples",
     "models",

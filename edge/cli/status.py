@@ -44,7 +44,8 @@ def _plan_line(plan: dict[str, Any] | None) -> str:
     if plan is None:
         return say("none yet; the fall-back rule decides", "尚无计划;由后备规则决定")
     saving = (plan.get("idle_cost_cny") or 0.0) - (plan.get("cost_cny") or 0.0)
-    return say(f"{plan.get('status')}, saves {saving:.0f} CNY", f"{plan.get('status')},节省 {saving:.0f} 元")
+    status = plan.get("status")
+    return say(f"{status}, saves {saving:.0f} CNY", f"{status},节省 {saving:.0f} 元")
 
 
 def _link_line(link: dict[str, Any] | None) -> str:
@@ -59,8 +60,9 @@ def _link_line(link: dict[str, Any] | None) -> str:
 def summary(facts: dict[str, Any]) -> list[str]:
     """Return the status as lines of text, the most important first."""
     minutes = (time.time() * 1000 - facts["since_ms"]) / 60_000
-    lines = [say(f"{facts['site']}: {STATES[facts['state']][0]}, controller up {minutes:.0f} min",
-                 f"{facts['site']}:{STATES[facts['state']][1]},控制器已运行 {minutes:.0f} 分钟")]  # fmt: skip
+    site, state = facts["site"], say(*STATES[facts["state"]])
+    up = say(f"controller up {minutes:.0f} min", f"控制器已运行 {minutes:.0f} 分钟")
+    lines = [f"{site}: {state}, {up}"]
     power, decision = facts["power"], facts["decision"]
     soc = "—" if power["soc"] is None else f"{100 * power['soc']:.1f} %"
     load = "—" if power["load_kw"] is None else f"{power['load_kw']:.1f} kW"
@@ -69,8 +71,8 @@ def summary(facts: dict[str, Any]) -> list[str]:
     lines.append(say(f"battery {battery} (SOC {soc}) · grid {grid} · PV {pv} · load {load}",
                      f"电池 {battery}(SOC {soc})· 电网 {grid} · 光伏 {pv} · 负荷 {load}"))  # fmt: skip
     if decision:
-        lines.append(say(f"decided by: {name_of(decision['winner'])}", f"决策者:{name_of(decision['winner'])}")
-                     + f" → {battery_power(decision['target_kw'])}")  # fmt: skip
+        winner, target = name_of(decision["winner"]), battery_power(decision["target_kw"])
+        lines.append(say(f"decided by: {winner} → {target}", f"决策者:{winner} → {target}"))
         if decision["bound_by"] != "none":
             bound, wish = name_of(decision["bound_by"]), battery_power(decision["wish_kw"])
             lines.append(say(f"held by: {bound}; the wish is {wish}", f"受限于:{bound};期望为 {wish}"))
@@ -83,14 +85,13 @@ def summary(facts: dict[str, Any]) -> list[str]:
 
 def device_table(facts: dict[str, Any]) -> str:
     """Return the devices as a table."""
-    titles = (("device", "设备"), ("protocol", "协议"), ("online", "在线"), ("polls", "轮询"), ("errors", "错误"),
-              ("writes", "写入"))  # fmt: skip
+    titles = ("device 设备", "protocol 协议", "online 在线", "polls 轮询", "errors 错误", "writes 写入")
+    yes, no = say("yes", "是"), say("NO", "否")
     rows = [
-        [d["name"], d["protocol"], say("yes", "是") if d["online"] else say("NO", "否"), d["polls"], d["errors"],
-         d["writes"]]
+        [d["name"], d["protocol"], yes if d["online"] else no, d["polls"], d["errors"], d["writes"]]
         for d in facts["devices"]
-    ]  # fmt: skip
-    return table([say(*title) for title in titles], rows, right=(3, 4, 5))
+    ]
+    return table([say(*title.split()) for title in titles], rows, right=(3, 4, 5))
 
 
 @verb(

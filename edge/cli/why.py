@@ -53,8 +53,9 @@ def words(facts: "Explanation") -> list[str]:
         lines.append(say("No limit stood in its way.", "没有限值阻挡。"))
     else:
         bound = name_of(facts.bound_by)
-        lines.append(say(f"It was held by: {bound}; without it the power would differ by {abs(facts.short_kw):.1f} kW.",
-                         f"受限于:{bound};否则功率会相差 {abs(facts.short_kw):.1f} kW。"))  # fmt: skip
+        short = f"{abs(facts.short_kw):.1f} kW"
+        lines.append(say(f"It was held by: {bound}; without it the power would differ by {short}.",
+                         f"受限于:{bound};否则功率会相差 {short}。"))  # fmt: skip
     lo, hi = battery_power(facts.lo_kw), battery_power(facts.hi_kw)
     lines.append(say(f"Allowed then: {lo} ({name_of(facts.lo_by)}) to {hi} ({name_of(facts.hi_by)}).",
                      f"当时允许:{lo}({name_of(facts.lo_by)})至 {hi}({name_of(facts.hi_by)})。"))  # fmt: skip
