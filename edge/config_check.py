@@ -125,7 +125,7 @@ class _Rules:
             if device.unit not in self.units:
                 yield (*where, "unit"), self._guess("no_unit", name=device.unit, known=self.units)
             product = self.products[device.product]
-            protocols = PROTOCOLS
+            protocols: tuple[str, ...] = PROTOCOLS
             if isinstance(product, ConfigError):
                 yield (*where, "product"), self._bad_product(device.product, product)
             else:

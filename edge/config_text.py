@@ -184,11 +184,11 @@ RULES = {
         PRODUCT, 'the catalog file of "{key}" has mistakes', "“{key}”的产品文件有错误",
         "Correct it: {error}", "请更正:{error}"),
     "link_modbus": Text(
-        LINK, "link = {link} is not a Modbus link", "link = {link} 不是 Modbus 链路",
+        LINK, 'link = "{link}" is not a Modbus link', 'link = "{link}" 不是 Modbus 链路',
         "Write tcp://192.168.1.10:502 or rtu:///dev/ttyUSB0?baud=19200&parity=N&stop=1.",
         "请写成 tcp://192.168.1.10:502 或 rtu:///dev/ttyUSB0?baud=19200&parity=N&stop=1。"),
     "link_opcua": Text(
-        LINK, "link = {link} is not an OPC UA link", "link = {link} 不是 OPC UA 链路",
+        LINK, 'link = "{link}" is not an OPC UA link', 'link = "{link}" 不是 OPC UA 链路',
         "Write opc.tcp://192.168.1.20:4840/.", "请写成 opc.tcp://192.168.1.20:4840/。"),
     "unit_id": Text(
         UNIT_ID, 'unit id {unit_id} on {line} is taken by "{other}"',
@@ -210,7 +210,7 @@ RULES = {
         FILE, "the file {path} cannot be read: {error}", "文件 {path} 无法读取:{error}",
         "Save it as UTF-8 and allow this user to read it.", "请保存为 UTF-8 并允许当前用户读取。"),
     "broker": Text(
-        BROKER, "broker = {broker} is not a broker", "broker = {broker} 不是有效的 broker 地址",
+        BROKER, 'broker = "{broker}" is not a broker', 'broker = "{broker}" 不是有效的 broker 地址',
         "Write mqtt://host:1883 or mqtts://host:8883; the password goes into password_file.",
         "请写成 mqtt://主机:1883 或 mqtts://主机:8883;密码放在 password_file 中。"),
     "needs": Text(
