@@ -109,6 +109,7 @@ class Glance:
                 {
                     "name": info["name"],
                     "protocol": info["protocol"],
+                    "kind": info["kind"],
                     "online": online,
                     "errors": errors,
                     **named,

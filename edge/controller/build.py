@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from drivers.catalog.loader import points_of
 from drivers.driver import Driver, Nameplate
 from drivers.modbus.build import ModbusSpec, open_devices
-from edge.config import DeviceTable, SiteConfig
+from edge.config import SiteConfig
+from edge.config_tables import DeviceTable
 from edge.events import Events
 from edge.image import DeviceInfo, SharedImage
 from models.point import Point, Role

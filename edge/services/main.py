@@ -26,14 +26,13 @@ def services_of(config: SiteConfig, run_dir: Path) -> dict[str, Service]:
     def planner(stop: threading.Event) -> None:
         from edge.services.planner import PlannerConfig, run_planner
 
-        wear = sum(battery.wear_cny_per_kwh for battery in config.batteries) / len(config.batteries)
         settings = PlannerConfig(
             run_dir=run_dir,
             state_dir=config.state_dir,
             site=site_of(config),
             tariff=config.tariff_file,
             load_csv=config.load_csv,
-            wear_cny_per_kwh=wear,
+            wear_cny_per_kwh=tuple(battery.wear_cny_per_kwh for battery in config.batteries),
         )
         run_planner(settings, stop)
 
@@ -47,7 +46,10 @@ def services_of(config: SiteConfig, run_dir: Path) -> dict[str, Service]:
 
         run_uplink(config, run_dir, stop)
 
-    return {"recorder": recorder, "planner": planner} | ({"uplink": uplink} if config.fleet else {})
+    services: dict[str, Service] = {"recorder": recorder, "planner": planner}
+    if config.fleet:
+        services["uplink"] = uplink
+    return services
 
 
 def keep(name: str, service: Service, events: Events, stop: threading.Event) -> None:
