@@ -175,11 +175,16 @@ class Commands:
         due = self._acceptor.unsent()
         self.counters.acks_waiting = len(due)
         for number, body in due:
-            if self._transport.connected and number not in self._on_the_way:
-                self._on_the_way.add(number)
-                self._transport.publish(
-                    Message(self._ack_topic, body, 1), on_done=partial(self._sent, number)
-                )
+            if number in self._on_the_way or not self._publish(body, partial(self._sent, number)):
+                continue
+            self._on_the_way.add(number)
+
+    def _publish(self, body: bytes, on_done: Callable[[bool], None] | None = None) -> bool:
+        try:
+            self._transport.publish(Message(self._ack_topic, body, 1), on_done=on_done)
+        except LinkError:
+            return False
+        return True
 
     def _sent(self, number: int, good: bool) -> None:
         self._put("sent", (number, good))
@@ -251,7 +256,7 @@ class Commands:
             body = self._ack(
                 rejected.command_id, digest, "rejected", rejected.code, actual_kw=None, detail=rejected.what
             )
-            self._transport.publish(Message(self._ack_topic, body, 1))
+            self._publish(body)
 
     def _count_rejection(self, code: str, what: str) -> None:
         self.counters.rejected += 1

@@ -242,7 +242,7 @@ def decode(raw: bytes, types: Mapping[int, int] | None = None) -> Payload:
             metrics,
             message.timestamp if message.HasField("timestamp") else None,
             message.seq if message.HasField("seq") else None,
-            message.uuid,
+            _text(message.uuid),
         )
     except (DecodeError, ValueError, struct.error) as error:
         raise LinkError(f"not a Sparkplug payload: {error}") from error
@@ -253,13 +253,20 @@ def _read(metric: Any, types: Mapping[int, int]) -> Metric:
     datatype = metric.datatype or types.get(-1 if alias is None else alias, DataType.UNKNOWN)
     return Metric(
         _value(metric, datatype),
-        metric.name,
+        _text(metric.name),
         alias,
         datatype,
         metric.timestamp if metric.HasField("timestamp") else None,
         metric.is_historical,
         _quality(metric.properties),
     )
+
+
+def _text(value: Any) -> str:
+    """Return a text; protobuf hands out bytes for what is not UTF-8."""
+    if not isinstance(value, str):
+        raise LinkError("a text is not UTF-8")
+    return value
 
 
 def _value(metric: Any, datatype: int) -> Value:
@@ -269,6 +276,8 @@ def _value(metric: Any, datatype: int) -> Value:
         return None
     field = present[-1]
     value: Value = getattr(metric, field)
+    if field == _STRING:
+        _text(value)
     if datatype not in _FORM:
         return value
     expected, bits, signed = _FORM[datatype]
