@@ -23,6 +23,10 @@ ABSURD = 10.0
 """Times the nameplate: such a limit is an error (65535 A), and the rest of the message is doubtful too."""
 
 
+DC_V_MAX = 1600.0
+"""No storage battery on the market has more; such a voltage is an error."""
+
+
 def bms(battery: Battery, seen: BatteryEstimate, last_kw: float) -> Interval:
     """Return what the BMS allows, only zero when it does not say, says nonsense, or forbids."""
     unproven = earned(seen.bms, last_kw, NAME)
@@ -43,6 +47,8 @@ def _limits(battery: Battery, seen: BatteryEstimate) -> tuple[float, float] | No
     charge_kw = kw_from_dc(seen.dc_v, seen.charge_limit_a)
     discharge_kw = kw_from_dc(seen.dc_v, seen.discharge_limit_a) * battery.eff_discharge
     absurd_kw = ABSURD * battery.s_max_kva
-    if seen.dc_v <= 0.0 or not (0.0 <= charge_kw <= absurd_kw and 0.0 <= discharge_kw <= absurd_kw):
+    if not 0.0 < seen.dc_v <= DC_V_MAX or not (
+        0.0 <= charge_kw <= absurd_kw and 0.0 <= discharge_kw <= absurd_kw
+    ):
         return None
     return charge_kw, discharge_kw
