@@ -131,13 +131,19 @@ class Site:
 
 @dataclass(slots=True)
 class Verdict:
-    """What became of a message: what may be stored now, in order, and what to do."""
+    """What became of a message, and what to do."""
 
-    taken: list[Message] = field(default_factory=list)
+    passed: list[tuple[Message, bool]] = field(default_factory=list)
+    """Messages whose turn it was, in order, and whether each was understood."""
     rebirth: bool = False
     """Ask the site to be born again."""
     why: str = ""
     """Why something was not taken."""
+
+    @property
+    def taken(self) -> list[Message]:
+        """The messages that were understood."""
+        return [message for message, understood in self.passed if understood]
 
 
 class Registry:
@@ -201,7 +207,7 @@ class Registry:
         site.birth_ms = site.heard_ms = now.utc_ms
         site.heard_ns = now.mono_ns
         self._device_born(site, message, now)
-        return Verdict([message])
+        return Verdict([(message, True)])
 
     def _died(self, site: Site, message: Message, now: Now) -> Verdict:
         bd_seq = _bd_seq(message.payload)
@@ -209,7 +215,7 @@ class Registry:
             return Verdict(why="a death of another session")
         self._doubt(site, now.utc_ms)
         site.link = Link.OFFLINE
-        return Verdict([message])
+        return Verdict([(message, True)])
 
     def _doubt(self, site: Site, t_ms: int) -> None:
         """Believe nothing more of this session."""
@@ -258,11 +264,10 @@ class Registry:
         while message is not None:
             site.seq = message.payload.seq or 0
             why = HANDLERS[message.kind](self, site, message, now)
+            verdict.passed.append((message, not why))
             if why:
                 asked = self._ask(site, now, why)
                 verdict.rebirth, verdict.why = verdict.rebirth or asked.rebirth, why
-            else:
-                verdict.taken.append(message)
             message = site.held.pop((site.seq + 1) % 256, None)
         return verdict
 
@@ -289,7 +294,8 @@ class Registry:
 
     def _data(self, site: Site, message: Message, now: Now) -> str:
         device = site.devices.get(message.device)
-        if device is None or not device.online:
+        past = all(metric.is_historical for metric in message.payload.metrics)
+        if device is None or not (device.online or past):
             return "data of a device before its birth"
         named = []
         for metric in message.payload.metrics:
@@ -303,7 +309,8 @@ class Registry:
                     named.append((meaning.name, metric))
             if not known:
                 return "unknown metric"
-        self._put(site, message, named, now)
+        if not past:
+            self._put(site, message, named, now)
         return ""
 
     def _device_died(self, site: Site, message: Message, now: Now) -> str:

@@ -26,16 +26,14 @@ class SiteRow:
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """One payload of a site as it came."""
+    """One report of a site as it came."""
 
     site: str
     epoch: int
     first: int | None
     """It stands for every number from here to its own."""
     number: int | None
-    """Outbox number in that epoch; None for births and for data of a site without an outbox."""
-    device: str
-    """Empty for the node itself."""
+    """Outbox number in that epoch; None for a site without an outbox."""
     t_ms: int
     received_ms: int
     history: bool

@@ -290,7 +290,8 @@ class Server:
     def _restore(self) -> None:
         for row in self._store.sites():
             self._registry.restore(row.site, Link(row.state), row.bd_seq, row.birth_ms, row.last_ms)
-            numbers = Numbers(row.epoch, row.contiguous, [], row.received, row.duplicates)
+            numbers = Numbers(row.epoch, [], row.received, row.duplicates)
+            numbers.restore([(1, row.contiguous)])
             numbers.restore(self._store.ranges_above(row.site, row.epoch, row.contiguous))
             self._ingest.numbers[row.site] = numbers
 
@@ -319,7 +320,7 @@ class Server:
         if key not in self._tables:
             self._tables[key] = self._store.names_id(*key)
         return ReportRow(
-            report.site, report.epoch, report.first, report.number, report.device, report.t_ms,
+            report.site, report.epoch, report.first, report.number, report.t_ms,
             report.received_ms, report.history, self._tables[key], report.body,
         )  # fmt: skip
 

@@ -42,9 +42,9 @@ def _schema_1(connection: sqlite3.Connection) -> None:
     database.table("names").create({"id": int, "site": str, "names": str}, pk="id")
     database.table("names").create_index(["site", "names"], unique=True)
     database.table("reports").create(
-        {"site": str, "epoch": int, "first": int, "number": int, "device": str}
+        {"site": str, "epoch": int, "first": int, "number": int}
         | {"t_ms": int, "received_ms": int, "history": int, "names": int, "body": bytes},
-        not_null={"site", "device", "t_ms", "body"},
+        not_null={"site", "t_ms", "body"},
     )
     database.table("reports").create_index(["site", "epoch", "number"], unique=True)
     database.table("reports").create_index(["site", "t_ms"])
@@ -191,7 +191,7 @@ class Store:
     def put_reports(self, rows: Iterable[ReportRow]) -> None:
         """Store reports; one that is already there stays, though it may come to stand for more numbers."""
         sql = (
-            "INSERT INTO reports VALUES (?,?,?,?,?,?,?,?,?,?) "
+            "INSERT INTO reports VALUES (?,?,?,?,?,?,?,?,?) "
             "ON CONFLICT (site, epoch, number) DO UPDATE SET first=min(first, excluded.first)"
         )
         self._db.executemany(sql, map(_values, rows))

@@ -14,6 +14,8 @@ from models.units import MS_PER_S
 
 FRESH_S = 10.0
 KW_PER_MW = 1000.0
+NOT_POINTS = ("outbox/", "Node Control/", "bdSeq")
+"""Metrics that steer the link and say nothing of the plant."""
 
 Points = dict[str, tuple[Any, int, int]]
 
@@ -130,6 +132,7 @@ def point_rows(store: Store, view: SiteView, now_ms: int) -> list[dict[str, Any]
         }
         for device, points in store.latest(view.site).items()
         for name, (value, quality, t_ms) in points.items()
+        if not name.startswith(NOT_POINTS)
     ]
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,19 @@ from cloud_link.transport import Address, Message, Transport
 
 TENANT = "default"
 WAIT_S = 10.0
-NODE = {"site/battery_kw": 1, "site/lo_kw": 2, "site/hi_kw": 3, "site/winner": 4, "outbox/number": 5}
+NODE = {
+    "site/battery_kw": 1,
+    "site/lo_kw": 2,
+    "site/hi_kw": 3,
+    "site/winner": 4,
+    "outbox/number": 5,
+    "outbox/first": 6,
+}
 DEVICE = {"p_kw": 11, "soc": 12}
 TYPES = dict.fromkeys(NODE | DEVICE, DataType.DOUBLE) | {
     "site/winner": DataType.STRING,
     "outbox/number": DataType.INT64,
+    "outbox/first": DataType.INT64,
 }
 
 
@@ -77,38 +86,27 @@ class FakeSite:
         """Send NBIRTH and one DBIRTH."""
         self.seq = 0
         node = [_metric(name, value, NODE[name], birth=True) for name, value in self.values.items()]
-        node.append(_metric("outbox/number", self.number, NODE["outbox/number"], birth=True))
+        node.append(Metric(None, "outbox/number", NODE["outbox/number"], DataType.INT64, now_ms()))
         node.append(Metric(self.bd_seq, "bdSeq", datatype=DataType.INT64))
         node.append(Metric(self.epoch, "outbox/epoch", datatype=DataType.INT64))
-        node.append(Metric(self.number_kept - 1, "outbox/confirmed", datatype=DataType.INT64))
+        node.append(_metric("outbox/first", self.number_kept, NODE["outbox/first"], birth=True))
         node.append(Metric(False, "Node Control/Rebirth", datatype=DataType.BOOLEAN))
         self.publish("NBIRTH", node)
         points = [_metric(name, 0.5, alias, birth=True) for name, alias in DEVICE.items()]
         self.publish("DBIRTH", points, "pcs-1")
 
-    def report(self, number: int | None = None, history: bool = False, **values: float) -> int:
-        """Send one report and return its outbox number; the node's values go with it."""
+    def report(self, number: int | None = None, history: bool = False) -> int:
+        """Send one report: the device's news and the node's message that closes it; return its number."""
         if number is None:
             self.number = number = self.number + 1
-        metrics = [_metric(name, value, NODE[name]) for name, value in self.values.items()]
-        metrics.append(_metric("outbox/number", number, NODE["outbox/number"]))
-        if history:
-            metrics = [
-                Metric(
-                    m.value,
-                    alias=m.alias,
-                    datatype=m.datatype,
-                    timestamp_ms=1000 + number,
-                    is_historical=True,
-                )
-                for m in metrics
-            ]
-        self.publish("NDATA", metrics)
+        t_ms = 1000 + number if history else now_ms()
+        device = [_metric("p_kw", float(number), DEVICE["p_kw"])]
+        node = [_metric(name, value, NODE[name]) for name, value in self.values.items()]
+        node += [_metric(name, number, NODE[name]) for name in ("outbox/first", "outbox/number")]
+        for kind, metrics, owner in (("DDATA", device, "pcs-1"), ("NDATA", node, None)):
+            told = [replace(metric, timestamp_ms=t_ms, is_historical=history) for metric in metrics]
+            self.publish(kind, told, owner)
         return number
-
-    def device_data(self, **values: float) -> None:
-        """Send values of the device pcs-1."""
-        self.publish("DDATA", [_metric(name, value, DEVICE[name]) for name, value in values.items()], "pcs-1")
 
     def ack(
         self, raw: bytes, command_id: str, stage: str, *, code: str = "", actual_kw: float | None = None,

@@ -49,7 +49,7 @@ def ingest() -> Ingest:
 def test_a_report_becomes_a_row_that_can_be_read_again(ingest: Ingest) -> None:
     [report] = take(ingest, "NDATA", data(1, 1)).reports
     assert (report.site, report.epoch, report.first, report.number) == ("demo", 7, 1, 1)
-    assert (report.t_ms, report.received_ms, report.history) == (5000, 9_000_000, False)
+    assert (report.t_ms, report.received_ms, report.history) == (2000, 9_000_000, False)
     metrics = unpack(report.body, read_table(report.table))
     assert metrics["site/lo_kw"].value == -40.0 and metrics["outbox/number"].value == 1
 
@@ -77,9 +77,56 @@ def test_what_is_not_understood_is_not_counted(ingest: Ingest) -> None:
     assert len(take(ingest, "NDATA", data(1, 1)).reports) == 1
 
 
-def test_a_site_without_an_outbox_is_stored_too(ingest: Ingest) -> None:
-    reports = [take(ingest, "NDATA", data(seq, None)).reports for seq in (1, 2)]
-    assert [(r[0].first, r[0].number) for r in reports] == [(None, None), (None, None)]
+def device(seq: int, alias: int = 11, kind: str = "DDATA", history: bool = False) -> bytes:
+    birth = kind == "DBIRTH"
+    metric = Metric(7.0, "p_kw" if birth else "", alias, DataType.DOUBLE, 2000, history)
+    return encode(Payload((metric,), 5000, seq), with_types=birth)
+
+
+def test_a_report_is_the_devices_messages_and_the_one_that_closes_it(ingest: Ingest) -> None:
+    take(ingest, "DBIRTH", device(1, kind="DBIRTH"), "demo/pcs-1")
+    assert not take(ingest, "DDATA", device(2), "demo/pcs-1").reports
+    [report] = take(ingest, "NDATA", data(3, 1)).reports
+    metrics = unpack(report.body, read_table(report.table))
+    assert {name: metric.value for name, metric in metrics.items()} == {
+        "pcs-1/p_kw": 7.0, "site/lo_kw": -40.0, "outbox/number": 1,
+    }  # fmt: skip
+
+
+def test_a_report_of_which_a_part_was_refused_is_not_counted(ingest: Ingest) -> None:
+    take(ingest, "DBIRTH", device(1, kind="DBIRTH"), "demo/pcs-1")
+    assert take(ingest, "DDATA", device(2, alias=99), "demo/pcs-1").why
+    assert not take(ingest, "NDATA", data(3, 1)).reports
+    assert ingest.numbers["demo"].received == 0
+    assert take(ingest, "NDATA", data(4, 2)).reports
+
+
+def test_history_of_a_dead_device_is_taken_and_leaves_it_dead(ingest: Ingest) -> None:
+    take(ingest, "DBIRTH", device(1, kind="DBIRTH"), "demo/pcs-1")
+    take(ingest, "DDEATH", encode(Payload((), 1, 2)), "demo/pcs-1")
+    take(ingest, "DDATA", device(3, history=True), "demo/pcs-1")
+    assert take(ingest, "NDATA", data(4, 1, history=True)).reports
+    assert not ingest.registry.sites["demo"].devices["pcs-1"].online
+
+
+def test_a_part_from_before_a_birth_does_not_get_into_the_next_report(ingest: Ingest) -> None:
+    take(ingest, "DBIRTH", device(1, kind="DBIRTH"), "demo/pcs-1")
+    take(ingest, "DDATA", device(2), "demo/pcs-1")
+    take(ingest, "NBIRTH", birth())
+    [report] = take(ingest, "NDATA", data(1, 1)).reports
+    assert len(unpack(report.body, read_table(report.table))) == 2
+
+
+def test_a_site_without_an_outbox_is_stored_message_by_message() -> None:
+    ingest = Ingest("default", Registry())
+    take(ingest, "NBIRTH", birth(**{"outbox/epoch": 0}))
+    take(ingest, "DBIRTH", device(1, kind="DBIRTH"), "demo/pcs-1")
+    reports = [
+        *take(ingest, "DDATA", device(2), "demo/pcs-1").reports,
+        *take(ingest, "NDATA", data(3, None)).reports,
+        *take(ingest, "NDATA", data(4, None)).reports,
+    ]
+    assert [(report.first, report.number) for report in reports] == [(None, None)] * 3
 
 
 def test_a_merged_report_stands_for_a_range(ingest: Ingest) -> None:
