@@ -68,7 +68,7 @@ def test_anything_else_is_not_believed(request_: frames.Request, reply: str, why
 
 
 def test_an_exception_is_a_refusal_but_a_gateways_silence_is_no_reply() -> None:
-    with pytest.raises(Refused, match="2 .illegal address"):
+    with pytest.raises(Refused, match="illegal address"):
         frames.payload(READ, b"\x83\x02")
     for code in frames.GATEWAY_SILENT:
         with pytest.raises(NoReply):

@@ -1,5 +1,6 @@
 """The transaction against a peer that misbehaves: no wrong value, whatever it does."""
 
+import itertools
 import random
 import struct
 import time
@@ -79,7 +80,7 @@ def test_the_late_reply_teaches_the_link_how_slow_the_unit_is(bench) -> None:
 
 
 def test_probe_4_a_request_given_up_does_not_answer_the_next(bench) -> None:
-    """Far later than the line is drained: what could be mistaken is not asked until something else was proven."""
+    """Far later than the line is drained: what could be mistaken is not asked before another proof."""
     delays = iter([0.35] + [0.0] * 20)
     link, pump = opened(bench, "rtu", bench.Peer(lambda asked, frame: [(next(delays), frame)]))
     assert attempt(bench, link, 1, 3, 100, 2) is None
@@ -200,7 +201,7 @@ def test_the_serial_line_is_silent_between_frames(bench) -> None:
     for address in range(20):
         assert attempt(bench, link, 1, 3, address, 2)
     times = [asked.t for asked in pump.peer.asked]
-    assert min(b - a for a, b in zip(times, times[1:], strict=False)) >= 0.00175
+    assert min(b - a for a, b in itertools.pairwise(times)) >= 0.00175
 
 
 def test_a_dead_unit_costs_one_bounded_slot(bench) -> None:
@@ -229,7 +230,7 @@ def havoc(rng, bench, kind):
         exception = bytes((pdu[0] | 0x80, rng.choice([1, 2, 3, 4, 6, 10, 11])))
         tricks = (
             lambda: [(0.0, frame)],
-            lambda: [],
+            list,
             lambda: [(rng.uniform(0.0, 0.07), frame)],
             lambda: [(0.0, frame[:cut]), (rng.uniform(0.0, 0.05), frame[cut:])],
             lambda: [(0.0, frame[:cut])],

@@ -1,0 +1,142 @@
+"""The device catalog: what it gives to control, and what it refuses."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from drivers.catalog.loader import known_products, load_product, points_of, read_product
+from models.errors import ConfigError
+from models.point import AlarmLevel, Role, RunState
+
+GOOD = """
+vendor = "acme"
+product = "X"
+protocol = "modbus"
+source = "a manual"
+points = [
+  { name = "p_kw", role = "p_kw", fn = 3, address = 1, type = "i16", scale = 0.1, period_s = 0.1, max_age_s = 0.5 },
+  { name = "state", role = "state", fn = 3, address = 2, type = "u16", period_s = 1, max_age_s = 5, map = { 0x1 = "OFF" } },
+]
+[write]
+p_set = { fn = 6, address = 9, type = "i16", scale = 0.1 }
+refresh_s = 1.0
+[[prepare]]
+name = "start"
+write = { fn = 6, address = 10 }
+value = 1
+when = { point = "state", is = ["OFF"] }
+"""  # noqa: E501  an inline table of TOML is one line
+
+
+def read(tmp_path: Path, text: str):
+    path = tmp_path / "x.toml"
+    path.write_text(text)
+    return read_product(path, "acme/x")
+
+
+def problems(tmp_path: Path, text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, text)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_a_good_file_is_read_as_it_stands(tmp_path: Path) -> None:
+    product = read(tmp_path, GOOD)
+    assert [point.name for point in product.points] == ["p_kw", "state"]
+    assert product.points[1].map == {1: RunState.OFF}
+    assert product.write is not None
+    assert product.write.p_set.address == 9
+    assert product.prepare[0].among == frozenset({float(RunState.OFF)})
+
+
+FAULTS = [
+    # what is replaced, by what, what the problem says
+    ("scale = 0.1, period_s", "scael = 0.1, period_s", "Did you mean 'scale'?"),
+    ("address = 1,", "", "address is missing"),
+    ("address = 1,", "address = 70000,", "70000 is not an integer from 0 to 65535"),
+    ('role = "p_kw"', 'role = "power"', "'power' is not known"),
+    ('type = "i16", scale = 0.1, period_s', 'type = "int16", scale = 0.1, period_s', "Did you mean 'i16'?"),
+    ("fn = 3, address = 1,", "fn = 1, address = 1,", "function 1 does not read i16"),
+    ("max_age_s = 0.5", "max_age_s = 0.05", "older than this before it is read again"),
+    (', map = { 0x1 = "OFF" }', "", "needs a map"),
+    ('{ 0x1 = "OFF" }', '{ 0x1 = "OF" }', "Did you mean 'OFF'?"),
+    ('{ 0x1 = "OFF" }', '{ one = "OFF" }', "a code is an integer"),
+    ("max_age_s = 0.5", "max_age_s = 0.5, range = [5, -5]", "is not [lowest, highest]"),
+    ("max_age_s = 0.5", 'max_age_s = 0.5, na = "none"', "is not an integer"),
+    ("max_age_s = 0.5", "max_age_s = true", "is not a number"),
+    ('name = "state"', 'name = "p_kw"', "is there more than once"),
+    ("scale = 0.1, period_s", "scale = 0, period_s", "a scale of 0"),
+    ('protocol = "modbus"', 'protocol = "modbuss"', "Did you mean 'modbus'?"),
+    ("fn = 6, address = 9, type", "fn = 5, address = 9, type", "5 is not an integer from 6"),
+    ('address = 9, type = "i16"', 'address = 9, type = "i32"', "function 6 does not write i32"),
+    ("refresh_s = 1.0", "refresh = 1.0", "refresh_s is missing"),
+    ('point = "state"', 'point = "stat"', "Did you mean 'state'?"),
+    ('is = ["OFF"]', 'is = ["OFFF"]', "is not a value of that point"),
+    ('is = ["OFF"]', 'is = ["OFF"], not = ["OFF"]', "give either"),
+    ("[write]", "[writ]", "Did you mean 'write'?"),
+    ('source = "a manual"', "source = 3", "is not a text"),
+    ("[write]", "[link]\ntimeout_min_s = 2.0\n[write]", "above timeout_max_s"),
+    ("when = {", "whenn = {", "when is missing"),
+    ("points = [", "points = 3\nother = [", "is not a list"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "says"), FAULTS)
+def test_a_fault_is_named_with_its_place_and_a_remedy(tmp_path: Path, old: str, new: str, says: str) -> None:
+    assert old in GOOD
+    found = problems(tmp_path, GOOD.replace(old, new))
+    assert any(says in problem for problem in found), found
+    assert all(problem.startswith("acme/x") for problem in found)
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    text = GOOD.replace("fn = 3, address = 1", "fn = 9, adress = 1").replace(
+        "refresh_s = 1.0", "refresh_s = -1"
+    )
+    assert len(problems(tmp_path, text)) >= 4
+
+
+def test_a_file_that_is_no_toml_is_a_problem(tmp_path: Path) -> None:
+    assert "CAT-005" in problems(tmp_path, "vendor = ")[0]
+
+
+def test_an_unknown_product_names_those_that_are_known() -> None:
+    with pytest.raises(ConfigError, match="yunchu/pcs100"):
+        load_product("yunchu/pcs1000")
+
+
+@pytest.mark.parametrize("key", known_products())
+def test_every_product_of_the_catalog_is_good(key: str) -> None:
+    product = load_product(key)
+    assert product.source
+    points = points_of(key, "dev-1", "unit-1")
+    assert [point.name for point in points] == [f"dev-1/{spec.name}" for spec in product.points]
+    assert {point.unit for point in points} == {"unit-1"}
+    roles = [point.role for point in points if point.role is not Role.OTHER]
+    assert len(roles) == len(set(roles)), "each role once"
+
+
+def test_the_demo_products_have_what_control_needs() -> None:
+    def roles(key: str) -> set[Role]:
+        return {point.role for point in points_of(key, "d", "u")}
+
+    both = {Role.STATE, Role.HEARTBEAT, Role.DC_V, Role.DC_A}
+    bms = both | {Role.SOC, Role.SOH, Role.CHARGE_LIMIT_A, Role.DISCHARGE_LIMIT_A, Role.ALARM_LEVEL}
+    assert roles("yunchu/bms215") >= bms | {Role.CELL_V_MAX, Role.CELL_DEGC_MIN, Role.E_CHARGED_KWH}
+    assert roles("yunchu/pcs100") >= both | {Role.P_KW, Role.Q_KVAR, Role.P_SET_KW, Role.FREQUENCY_HZ}
+    assert roles("eastron/sdm630") >= {Role.P_KW, Role.Q_KVAR, Role.V_V, Role.E_IMPORT_KWH, Role.E_EXPORT_KWH}
+    assert roles("yunchu/pv60_opcua") >= {Role.P_KW, Role.STATE, Role.HEARTBEAT}
+
+
+def test_the_worst_vendor_alarm_stops() -> None:
+    level = next(point for point in load_product("yunchu/bms215").points if point.name == "alarm_level")
+    assert level.map == {0: AlarmLevel.NONE, 1: AlarmLevel.INFO, 2: AlarmLevel.DERATE, 3: AlarmLevel.STOP}
+
+
+def test_the_readme_names_every_key_of_a_point() -> None:
+    folder = Path(__file__).parents[2] / "drivers/catalog"
+    readme = (folder / "README.md").read_text()
+    for path in folder.glob("*/*.toml"):
+        for point in tomllib.loads(path.read_text())["points"]:
+            assert all(f"`{key}`" in readme for key in point), path
