@@ -1,10 +1,10 @@
 """The economic schedule of a site: one convex QP over all steps, solved by OSQP, then made exact.
 
 Per step: charge, discharge, import, export, PV curtailment, and priced slack where reality may already be
-outside a limit, so that there is always an answer. What the solver returns is only a proposal: ``bill``
+outside a limit, so that there is always an answer. What a solver returns is only a proposal: ``bill``
 makes it exact and compares it with doing nothing; a plan that costs more is never returned.
 
-This is the only importer of osqp (and of the scipy.sparse it brings); both are imported on first use.
+This is the only importer of osqp and scipy; both are imported on first use.
 """
 
 from dataclasses import dataclass, replace
@@ -27,23 +27,18 @@ from control.bill import (
 SMOOTH_TIMES = 0.004
 """Price slope: full power costs this share of the dearest price more; spreads power over equal prices."""
 EPS = 1e-6
-EPS_USABLE = 1e-3
-"""Per-unit residual up to which an unfinished answer may still be rolled out."""
-MAX_ITER = 8_000
+MAX_ITER = 4_000
 ATTEMPTS = (
     {"adaptive_rho_interval": 100, "adaptive_rho_tolerance": 3.0},
     {"adaptive_rho_interval": 50, "alpha": 1.4},
-    {"adaptive_rho_interval": 200},
 )
-"""Tried in this order until one is solved: about one problem in thirty makes the step-size rule of a setting
-cycle. The interval is fixed because the default one measures time, and answers would not repeat."""
+"""Tried in this order until one is solved; what is left (about one day in thirty) goes to HiGHS. The interval
+is fixed because the default one measures time, and answers would not repeat."""
 PEAK_UNIT = 0.1
 """The peak is counted in this many per-unit powers: its price is about a hundred times that of energy, and
 this brings OSQP's iterations down to a third (measured on a metal works' load with a demand charge)."""
 
 SOLVED = "solved"
-INACCURATE = "inaccurate"
-"""The solver stopped early; the plan is feasible and better than doing nothing, maybe not the best."""
 IDLE = "idle"
 """Doing nothing is the best that was found."""
 FAILED = "failed"
@@ -55,6 +50,7 @@ class Certificate:
     """How far the solver came."""
 
     solver_status: str
+    """Which solver, and how it ended."""
     iterations: int = 0
     primal_residual: float = float("nan")
     """Per unit."""
@@ -89,16 +85,18 @@ class Schedule:
 
 def schedule(problem: ScheduleProblem) -> Schedule:
     """Return the cheapest course of action for the batteries; never raises for what a plant may measure."""
-    units, steps = len(problem.batteries), len(problem.step_h)
-    idle_kw = np.zeros((units, steps))
     if reason := _nonsense(problem):
         return _empty(problem, reason)
-    answer = _solve(problem)
-    if answer.wish_kw is None:
-        return _result(problem, FAILED, idle_kw, answer)
-    plan = _result(problem, answer.status, roll(problem, answer.wish_kw), answer)
+    model = _Model(problem)
+    answer = _solve(model)
+    idle_kw = np.zeros((model.at.units, model.at.steps))
+    if answer.x is None:
+        return _result(problem, FAILED, idle_kw, answer.certificate, answer.lower)
+    lower_cny = answer.lower * model.scale_cny + _constant(problem)
+    plan_kw = roll(problem, model.powers_kw(answer.x))
+    plan = _result(problem, SOLVED, plan_kw, answer.certificate, lower_cny)
     if plan.bill.model_cny > plan.idle.model_cny:
-        return _result(problem, IDLE, idle_kw, answer)
+        return _result(problem, IDLE, idle_kw, answer.certificate, lower_cny)
     return plan
 
 
@@ -118,14 +116,13 @@ def _nonsense(problem: ScheduleProblem) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Answer:
-    """What the solver gave."""
+    """What a solver gave."""
 
-    status: str
-    wish_kw: Floats | None
-    """(U, N); None when it must not be used."""
     certificate: Certificate
-    lower_cny: float = float("nan")
-    """Lower bound of the model's cost."""
+    x: Floats | None = None
+    """Only of a solver that vouches for it."""
+    lower: float = float("nan")
+    """Lower bound of the objective, per unit."""
 
 
 class _Layout:
@@ -192,6 +189,12 @@ class _Model:
         lo, hi = np.concatenate([*self._lo, self.lower]), np.concatenate([*self._hi, self.upper])
         return p, self.q, a, lo, hi
 
+    def powers_kw(self, x: Floats) -> Floats:
+        """Return (U, N) the battery powers in a solution; charging and discharging at once cancels out."""
+        units = range(self.at.units)
+        pairs = [(x[self.at[f"discharge{u}"]], x[self.at[f"charge{u}"]]) for u in units]
+        return self.base_kw * np.array([out - into for out, into in pairs])
+
     def _row(self, parts: dict[str, Any], lo: Floats | float, hi: Floats | float) -> None:
         """Add N rows; a part is a matrix (N, N) or the diagonal of one, for the peak a column."""
         sparse, steps = self._sparse, self.at.steps
@@ -223,9 +226,9 @@ class _Model:
         for u, b in enumerate(problem.batteries):
             self.upper[self.at[f"charge{u}"]] = b.p_charge_kw / self.base_kw
             self.upper[self.at[f"discharge{u}"]] = b.p_discharge_kw / self.base_kw
-            if f"outside{u}" not in self.at:
-                self.lower[self.at[f"energy{u}"]] = b.soc_min * b.capacity_kwh / self.base_kw
-                self.upper[self.at[f"energy{u}"]] = b.soc_max * b.capacity_kwh / self.base_kw
+            # a battery that starts outside its band may come back; it may not go further out
+            self.lower[self.at[f"energy{u}"]] = min(b.soc_min, b.soc) * b.capacity_kwh / self.base_kw
+            self.upper[self.at[f"energy{u}"]] = max(b.soc_max, b.soc) * b.capacity_kwh / self.base_kw
 
     def _costs(self, problem: ScheduleProblem) -> None:
         at, hours = self.at, problem.step_h
@@ -278,49 +281,48 @@ class _Model:
             self._row({energy: 1.0, f"outside{u}": -1.0}, -np.inf, band[1])
 
 
-def _solve(problem: ScheduleProblem) -> _Answer:
-    """Ask OSQP; an answer that is not solved counts only after a check of our own."""
+def _solve(model: _Model) -> _Answer:
+    """Ask OSQP, and HiGHS for the same problem without smoothing when OSQP does not get there."""
+    for attempt in ATTEMPTS:
+        answer = _by_osqp(model, attempt)
+        if answer.x is not None:
+            return answer
+    return _by_highs(model)
+
+
+def _by_osqp(model: _Model, settings: dict[str, Any]) -> _Answer:
+    """Solve the QP; what OSQP has not finished is not used: its x can be anything."""
     import osqp
 
-    model = _Model(problem)
     p, q, a, lo, hi = model.matrices
-    iterations = 0
+    solver = osqp.OSQP()
     common = {"verbose": False, "eps_abs": EPS, "eps_rel": EPS, "max_iter": MAX_ITER, "polishing": True}
-    for attempt in ATTEMPTS:
-        solver = osqp.OSQP()
-        try:
-            solver.setup(p, q, a, lo, hi, **common, **attempt)
-            found = solver.solve(raise_error=False)
-        except (osqp.OSQPException, ValueError) as error:
-            return _Answer(FAILED, None, Certificate(f"{type(error).__name__}: {error}", iterations))
-        info = found.info
-        iterations += int(info.iter)
-        done = info.status_val == osqp.SolverStatus.OSQP_SOLVED
-        if done:
-            break
-    certificate = Certificate(str(info.status), iterations, float(info.prim_res), float(info.dual_res))
-    if not done and not _nearly(found.x, a, lo, hi):
-        return _Answer(FAILED, None, certificate)
-    x = np.asarray(found.x, np.float64) * model.base_kw
-    pairs = [(x[model.at[f"discharge{u}"]], x[model.at[f"charge{u}"]]) for u in range(model.at.units)]
-    wish = np.array([out - into for out, into in pairs])
-    return _Answer(SOLVED if done else INACCURATE, wish, certificate, _lower(problem, model, info))
+    try:
+        solver.setup(p, q, a, lo, hi, **common, **settings)
+        found = solver.solve(raise_error=False)
+    except (osqp.OSQPException, ValueError) as error:
+        return _Answer(Certificate(f"osqp: {error}"))
+    info = found.info
+    certificate = Certificate(
+        f"osqp: {info.status}", int(info.iter), float(info.prim_res), float(info.dual_res)
+    )
+    if info.status_val != osqp.SolverStatus.OSQP_SOLVED or not np.all(np.isfinite(found.x)):
+        return _Answer(certificate)
+    return _Answer(certificate, np.asarray(found.x, np.float64), float(info.dual_obj_val))
 
 
-def _nearly(x: Any, a: Any, lo: Floats, hi: Floats) -> bool:
-    """Return whether an answer that the solver does not vouch for satisfies the constraints."""
-    if x is None or not np.all(np.isfinite(x)):
-        return False
-    value = a @ x
-    worst = np.maximum(lo - value, value - hi).max()
-    return bool(worst <= EPS_USABLE)
+def _by_highs(model: _Model) -> _Answer:
+    """Solve the LP: exact where the first-order method cycles, but with all power in single steps."""
+    from scipy.optimize import LinearConstraint, milp
 
-
-def _lower(problem: ScheduleProblem, model: _Model, info: Any) -> float:
-    """Return the solver's lower bound as a model cost: peak and stored energy count from their start."""
-    start = problem.demand_cny_per_kw * problem.peak_kw  # a constant of the QP
-    stored = sum(b.soc * b.capacity_kwh for b in problem.batteries) * problem.end_value_cny_per_kwh
-    return float(info.dual_obj_val) * model.scale_cny - start + stored
+    _, q, a, lo, hi = model.matrices
+    found = milp(q, constraints=LinearConstraint(a, lo, hi), bounds=(-np.inf, np.inf))
+    certificate = Certificate(f"highs: {found.message}")
+    if found.status != 0 or found.x is None:
+        return _Answer(certificate)
+    worst = max(float(np.max(lo - a @ found.x)), float(np.max(a @ found.x - hi)), 0.0)
+    certificate = Certificate("highs: optimal", 0, worst)
+    return _Answer(certificate, np.asarray(found.x, np.float64), float(found.fun))
 
 
 def _smoothing_cny(problem: ScheduleProblem, battery_kw: Floats) -> float:
@@ -338,12 +340,20 @@ def _empty(problem: ScheduleProblem, reason: str) -> Schedule:
     return Schedule(FAILED, powers, soc, blank, blank, nothing, nothing, Certificate(reason))
 
 
-def _result(problem: ScheduleProblem, status: str, battery_kw: Floats, answer: _Answer) -> Schedule:
+def _constant(problem: ScheduleProblem) -> float:
+    """Return what the QP leaves out: the peak counts from what is billed, stored energy from the start."""
+    stored = sum(b.soc * b.capacity_kwh for b in problem.batteries)
+    return problem.end_value_cny_per_kwh * stored - problem.demand_cny_per_kw * problem.peak_kw
+
+
+def _result(
+    problem: ScheduleProblem, status: str, battery_kw: Floats, certificate: Certificate, lower_cny: float
+) -> Schedule:
     """Make the exact outcome of given powers."""
     bill, grid, curtailed = settle(problem, battery_kw)
     idle, _, _ = settle(problem, np.zeros_like(battery_kw))
-    size = max(abs(bill.model_cny), abs(answer.lower_cny), abs(idle.model_cny), 1.0)
-    gap = bill.model_cny + _smoothing_cny(problem, battery_kw) - answer.lower_cny
+    size = max(abs(bill.model_cny), abs(lower_cny), abs(idle.model_cny), 1.0)
+    gap = bill.model_cny + _smoothing_cny(problem, battery_kw) - lower_cny
     capacity = np.array([[b.capacity_kwh] for b in problem.batteries])
     return Schedule(
         status=status,
@@ -353,5 +363,5 @@ def _result(problem: ScheduleProblem, status: str, battery_kw: Floats, answer: _
         curtailed_kw=curtailed,
         bill=bill,
         idle=idle,
-        certificate=replace(answer.certificate, gap=gap / size),
+        certificate=replace(certificate, gap=gap / size),
     )

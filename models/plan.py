@@ -57,7 +57,7 @@ class Proof:
     """How the solver ended, to judge how far the plan can be from the best one."""
 
     status: str = "none"
-    """solved, inaccurate, idle (doing nothing is best) or failed."""
+    """solved, idle (doing nothing is best) or failed."""
     solver_status: str = ""
     iterations: int = 0
     primal_residual: float | None = None

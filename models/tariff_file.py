@@ -224,7 +224,9 @@ class _Reader:
             table[months] = day
         missing = [m + 1 for m in range(12) if np.all(table[m] == UNSET)]
         if missing:
-            self._bad("TAR-007", ("seasons",), f"months {missing} have no season", "Add them to one season.")
+            self._bad(
+                "TAR-007", ("seasons", 0), f"months {missing} have no season", "Add them to one season."
+            )
 
     def _day(self, row: dict[str, Any], path: Path) -> NDArray[np.uint8]:
         """Return the (48,) levels of one day; gaps and overlaps are problems."""

@@ -72,7 +72,6 @@ FLAGS = {
         "本月已计需量未知;任何需量都按新增计费",
     ),
     "no-solution": ("the solver gave no answer", "求解器没有给出结果"),
-    "solver-inaccurate": ("the solver stopped before the best plan", "求解器未达到最优"),
     "tariff-not-in-force": (
         "the tariff file is not in force on these days",
         "电价文件在这些日期不在有效期内",

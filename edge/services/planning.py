@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from control.bill import Bill, ScheduleProblem, Storage
-from control.schedule import INACCURATE, Schedule
+from control.schedule import Schedule
 from models.forecast.persistence import Forecast
 from models.plan import Ladder, Money, Plan, Proof
 from models.point import Image, Role, find
@@ -19,7 +19,6 @@ MIN_FIRST_S = 60.0
 """The running step counts with at least this, so that its powers mean something."""
 NO_SOC = "battery-soc-unknown"
 NO_PEAK = "month-peak-unknown"
-SOLVER = "solver-inaccurate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +155,7 @@ def plan_of(basis: Basis, problem: ScheduleProblem, found: Schedule, solve_ms: f
             _finite(proof.gap),
             solve_ms,
         ),
-        flags=(*basis.flags, SOLVER) if found.status == INACCURATE else basis.flags,
+        flags=basis.flags,
         notes=basis.tariff.notes,
         tariff=basis.tariff.name,
         time_zone=basis.tariff.zone.key,
