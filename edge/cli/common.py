@@ -198,6 +198,8 @@ def find_run_dir(given: Path | None, config: Path | None = None) -> Path:
     here. Only :mod:`tomllib` looks at the site file: whether it is valid is the business of ``edge check``.
     """
     if given is not None:
+        if not (given / "image").exists():
+            not_running(given)
         return given
     path = _config_or_none(config)
     if path is not None and path.is_file():

@@ -21,8 +21,8 @@ PROTOCOLS = {"tcp": "modbus-tcp", "rtu": "modbus-rtu", "opc.tcp": "opcua"}
 """By the scheme of the link."""
 HOSTED = ("opcua",)
 """Protocols whose library is heavy: their devices live in a driver host."""
-PCS_ROLES = (Role.P_KW, Role.Q_KVAR, Role.P_SET_KW, Role.STATE, Role.HEARTBEAT)
-"""Roles that a PCS answers for, where the BMS of the same battery has them too."""
+PCS_ROLES = (Role.P_KW, Role.Q_KVAR, Role.P_SET_KW, Role.STATE, Role.HEARTBEAT, Role.ALARM_LEVEL)
+"""Roles for which only the PCS answers; for all others the BMS of the same battery knows better."""
 
 Points = tuple[Point, ...]
 Index = dict[Role, int]
@@ -59,7 +59,7 @@ def _battery(config: SiteConfig, number: int, points: Points) -> Battery:
     own = _roles(points, table.name, lambda device: device != setter)
     return Battery(
         **table.model_dump(exclude={"wear_cny_per_kwh"}),
-        points={**pcs, **own, **{role: pcs[role] for role in PCS_ROLES if role in pcs}},
+        points={**pcs, **{role: at for role, at in own.items() if role not in PCS_ROLES}},
         bms_points=own or pcs,
     )
 
