@@ -240,7 +240,7 @@ def _guess(where: Where) -> str | None:
 
 
 def _sound(data: dict[str, Any], context: dict[str, Any]) -> config_check.Sound:
-    """Return what is valid by itself, table by table, so that one mistake does not hide another."""
+    """Return what is valid by itself, key by key, so that one mistake does not hide another."""
     tables: list[tuple[Where, Table]] = []
     names: list[tuple[Where, str]] = []
     broken: list[Where] = []
@@ -252,8 +252,21 @@ def _sound(data: dict[str, Any], context: dict[str, Any]) -> config_check.Sound:
         for where, row in rows:
             if isinstance(row, dict) and isinstance(row.get("name"), str) and name != "site":
                 names.append((where, row["name"]))
-            try:
-                tables.append((where, model.model_validate(row, context=context)))
-            except ValidationError:
+            table, whole = _partial(model, row, context)
+            tables.append((where, table))
+            if not whole:
                 broken.append(where)
-    return config_check.Sound(tables, names, broken)
+    return config_check.Sound(tables, names, broken, context["folder"])
+
+
+def _partial(model: type[Table], row: object, context: dict[str, Any]) -> tuple[Table, bool]:
+    """Return the table with None for every key that is missing or wrong, and whether there is none such."""
+    try:
+        return model.model_validate(row, context=context), True
+    except ValidationError as error:
+        wrong = {str(item["loc"][0]) for item in error.errors() if item["loc"]}
+    given = row if isinstance(row, dict) else {}
+    values = {key: value for key, value in given.items() if key in model.model_fields and key not in wrong}
+    return model.model_construct(
+        set(values), **{**dict.fromkeys(wrong & model.model_fields.keys()), **values}
+    ), False

@@ -1,7 +1,7 @@
 """What must fit together in a site file, beyond each key by itself.
 
-The rules see the tables that are valid by themselves, so that one mistake does not hide another; and they
-keep silent where a problem that is reported already is the cause, so that one mistake is told once.
+The rules see every value that is valid by itself and None for the others, so that one mistake does not hide
+another; and they keep silent where a problem reported already is the cause: one mistake is told once.
 """
 
 from collections import Counter
@@ -46,13 +46,19 @@ class Sound:
     """What of a file is valid by itself."""
 
     tables: list[tuple[Where, Any]]
-    """Valid tables of :mod:`edge.config_tables` with their key paths."""
+    """Tables of :mod:`edge.config_tables` with their key paths; None stands for what is missing or wrong."""
     names: list[tuple[Where, str]]
-    """Names of units and devices, of broken tables too."""
+    """Names of units and devices, also of those with other mistakes."""
     broken: list[Where]
+    """Tables with a mistake."""
+    folder: Path
+
+    def path(self, value: Path | str | None) -> Path | None:
+        """Return a path of the file from where it starts; in a table with a mistake it is still a text."""
+        return None if value is None else self.folder / value
 
     def of(self, name: str) -> list[tuple[Where, Any]]:
-        """Return the valid tables of this name."""
+        """Return the tables of this name."""
         return [(where, table) for where, table in self.tables if where[0] == name]
 
 
@@ -87,7 +93,7 @@ class _Rules:
     @cached_property
     def products(self) -> dict[str, Product | ConfigError]:
         """Each product that is named, or why it cannot be used."""
-        return {device.product: _product(device.product) for device in self.all_devices}
+        return {device.product: _product(device.product) for device in self.all_devices if device.product}
 
     def names(self) -> Found:
         for kinds in (UNITS, ("device",)):
@@ -101,36 +107,34 @@ class _Rules:
 
     def site(self) -> Found:
         for where, site in self.sound.of("site"):
-            if not _is_zone(site.time_zone):
+            if site.time_zone is not None and not _is_zone(site.time_zone):
                 yield (*where, "time_zone"), self.say("time_zone", name=site.time_zone)
         for where, limits in self.sound.of("limits"):
             limit, kva, margin = limits.import_kw, limits.transformer_kva, limits.margin_kw
-            if limit > kva:
+            if _above(limit, kva):
                 yield (*where, "import_kw"), self.say("transformer", limit=limit, kva=kva)
-            if margin >= limit:
+            if _above(margin, limit) or (margin is not None and margin == limit):
                 yield (*where, "margin_kw"), self.say("margin", margin=margin, limit=limit)
 
     def batteries(self) -> Found:
         for where, battery in self.sound.of("battery"):
-            if battery.soc_min >= battery.soc_max:
-                low, high = battery.soc_min, battery.soc_max
+            low, high, limit = battery.soc_min, battery.soc_max, battery.s_max_kva
+            if _above(low, high) or (low is not None and low == high):
                 yield (*where, "soc_min"), self.say("soc_order", low=low, high=high)
             for key in ("p_max_kw", "p_min_kw"):
-                value, limit = getattr(battery, key), battery.s_max_kva
-                if abs(value) > limit:
+                value = getattr(battery, key)
+                if value is not None and _above(abs(value), limit):
                     yield (*where, key), self.say("apparent", key=key, value=value, limit=limit)
 
     def devices(self) -> Found:
         for where, device in self.sound.of("device"):
-            if device.unit not in self.units:
+            if device.unit is not None and device.unit not in self.units:
                 yield (*where, "unit"), self._guess("no_unit", name=device.unit, known=self.units)
-            product = self.products[device.product]
-            protocols: tuple[str, ...] = PROTOCOLS
+            product = self.products.get(device.product)
             if isinstance(product, ConfigError):
                 yield (*where, "product"), self._bad_product(device.product, product)
-            else:
-                protocols = (product.protocol,)
-            if not any(_is_link(device.link, protocol) for protocol in protocols):
+            protocols = (product.protocol,) if isinstance(product, Product) else PROTOCOLS
+            if device.link is not None and not any(_is_link(device.link, one) for one in protocols):
                 yield (*where, "link"), self.say(f"link_{protocols[0]}", link=device.link)
 
     def _bad_product(self, key: str, error: ConfigError) -> Problem:
@@ -148,11 +152,11 @@ class _Rules:
         owner: dict[tuple[str, int], str] = {}
         settings: dict[str, Endpoint] = {}
         for where, device in self.sound.of("device"):
-            line = _line(device.link)
+            line = _line(device.link or "")
             if line is None:
                 continue
             other = owner.setdefault((line.name, device.unit_id), device.name)
-            if other != device.name:
+            if other != device.name and device.unit_id is not None:
                 key = "unit_id" if "unit_id" in device.model_fields_set else "link"
                 fill = {"unit_id": device.unit_id, "line": line.name, "other": other}
                 yield (*where, key), self.say("unit_id", **fill)
@@ -178,9 +182,9 @@ class _Rules:
 
     def fleet(self) -> Found:
         for where, fleet in self.sound.of("fleet"):
-            if not _is_broker(fleet.broker):
+            if fleet.broker is not None and not _is_broker(fleet.broker):
                 yield (*where, "broker"), self.say("broker", broker=fleet.broker)
-            elif fleet.broker.startswith("mqtts") and fleet.ca_file is None:
+            elif fleet.broker is not None and fleet.broker.startswith("mqtts") and fleet.ca_file is None:
                 yield (*where, "broker"), self.say("mqtts")
             for key, other in PAIRS:
                 if getattr(fleet, key) is not None and getattr(fleet, other) is None:
@@ -189,7 +193,7 @@ class _Rules:
     def files(self) -> Found:
         for name, key in FILES:
             for where, table in self.sound.of(name):
-                path: Path | None = getattr(table, key)
+                path = self.sound.path(getattr(table, key))
                 if path is not None and not path.is_file():
                     yield (*where, key), self.say("no_file", path=str(path))
                 elif path is not None and name == "tariff":
@@ -205,6 +209,10 @@ class _Rules:
                 yield where, found
         except (OSError, UnicodeDecodeError) as error:
             yield where, self.say("bad_file", path=str(path), error=error)
+
+
+def _above(one: float | None, other: float | None) -> bool:
+    return one is not None and other is not None and one > other
 
 
 def _product(key: str) -> Product | ConfigError:
