@@ -229,9 +229,7 @@ def test_a_site_acknowledges_only_for_itself() -> None:
     with pytest.raises(Rejected, match="SIG"):
         decode_ack(raw, Keyring.of(KEY, issuer="other"))
     with pytest.raises(Rejected, match="SIG"):
-        decode_ack(
-            encode_command(COMMAND, KEY).replace(b"command", b"ack"), Keyring.of(SigningKey.generate())
-        )
+        decode_ack(seal("command", asdict(ACK), KEY), RING)
 
 
 def test_every_code_can_be_told() -> None:
