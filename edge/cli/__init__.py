@@ -11,6 +11,7 @@ import click
 
 from edge.cli.common import LANGUAGE_KEY, fail_all, say
 from edge.suggest import nearest
+from edge.version import VERSION
 from models.answer import Exit
 from models.errors import BusyError, ConfigError, Problem, YunchuError
 
@@ -112,9 +113,7 @@ def _set_language(ctx: click.Context, _: click.Parameter, value: str | None) -> 
 
 def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
-        from importlib.metadata import version
-
-        click.echo(f"yunchu {version('yunchu')}")
+        click.echo(f"yunchu {VERSION}")
         ctx.exit()
 
 

@@ -203,15 +203,16 @@ def find_run_dir(given: Path | None, config: Path | None = None) -> Path:
         return given
     path = _config_or_none(config)
     if path is not None and path.is_file():
-        found = _run_dir_of(path)
+        candidates = [_run_dir_of(path)]
     else:
         running = [image.parent for image in run_dir("x").parent.glob("*/image")]
-        found = running[0] if len(running) == 1 else SYSTEM_RUN_DIR
-    if not (found / "image").exists() and (SYSTEM_RUN_DIR / "image").exists():
-        return SYSTEM_RUN_DIR
-    if not (found / "image").exists():
-        not_running(found)
-    return found
+        candidates = running if len(running) == 1 else []
+    if path in (None, SYSTEM_CONFIG):  # a file that was chosen means its own site and no other
+        candidates.append(SYSTEM_RUN_DIR)
+    for folder in candidates:
+        if (folder / "image").exists():
+            return folder
+    not_running(candidates[0] if candidates else Path(path or "."))
 
 
 def _run_dir_of(path: Path) -> Path:

@@ -1,6 +1,8 @@
 """``edge init``: a new site folder. Not interactive; what is to be filled in is marked in the file."""
 
+import json
 import re
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -34,16 +36,20 @@ def demo_text(links: dict[str, str] | None = None, broker: str | None = None, na
     for device, link in (links or {}).items():
         text, count = re.subn(
             rf'(?ms)(^\[\[device\]\]\nname = "{re.escape(device)}"\n.*?^link = )"[^"\n]*"',
-            lambda match, link=link: f'{match[1]}"{link}"',  # type: ignore[misc]
+            partial(_with_value, link),
             text,
             count=1,
         )
         if not count:
             raise KeyError(device)
     if broker is not None:
-        return re.sub(r'(?m)^broker = "[^"\n]*"', lambda _: f'broker = "{broker}"', text, count=1)
+        return re.sub(r'(?m)^broker = "[^"\n]*"', lambda _: f"broker = {json.dumps(broker)}", text, count=1)
     head, fleet = text.split("[fleet]\n", 1)
     return head + "".join(f"# {line}\n" for line in ("[fleet]", *fleet.splitlines()))
+
+
+def _with_value(value: str, match: re.Match[str]) -> str:
+    return match[1] + json.dumps(value, ensure_ascii=False)
 
 
 def template_text(name: str) -> str:
