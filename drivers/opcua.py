@@ -186,8 +186,8 @@ class OpcUa:
         await asyncio.wait_for(client.connect(), 3 * REQUEST_S)
         try:
             nodes = await self._look_up(client)
-            await self._ask(client, nodes)
             self.counters.online = True
+            await self._ask(client, nodes)
             listener = await self._subscribe(client, nodes)
             if listener is None:
                 await self._poll(client, nodes)

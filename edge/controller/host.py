@@ -1,0 +1,71 @@
+"""Driver host: the process of one device whose library is heavy, ``python -m edge.controller.host``.
+
+It opens the shared image that the controller has made, runs one driver that writes its own slice of it, and
+dies with the controller, which starts it again when it dies alone.
+"""
+
+import logging
+import os
+import signal
+import threading
+from pathlib import Path
+
+import click
+
+from drivers.catalog.loader import load_product, points_of
+from drivers.opcua import OpcUa
+from edge.config import loads
+from edge.image import SharedImage
+from edge.launch import die_with_parent
+from models.errors import ConfigError, Problem
+
+SECONDS_MAY_PASS = 1.0
+
+
+def open_driver(config_path: Path, run_dir: Path, name: str) -> OpcUa:
+    """Build the driver of one device on its slice of the running site's image.
+
+    Raises:
+        ConfigError: the site has no such device, or its image is of another configuration.
+        StoreError: there is no image.
+    """
+    config = loads(config_path.read_text("utf-8-sig"), config_path, check_files=False)
+    device = next((device for device in config.devices if device.name == name), None)
+    if device is None:
+        known = ", ".join(device.name for device in config.devices)
+        raise ConfigError([Problem("HOST-001", name, "there is no such device", f"Known: {known}")])
+    product = load_product(device.product)
+    points = points_of(product, device.name, device.unit)
+    image = SharedImage.open(run_dir / "image", writable=True)
+    if tuple(point for point in image.points if point.device == name) != points:
+        what = "the running image is of another configuration"
+        raise ConfigError([Problem("HOST-002", name, what, "Restart the controller")])
+    return OpcUa(device.name, device.link, product, points, image.slice(device.name))
+
+
+def run(config_path: Path, run_dir: Path, name: str, parent: int) -> None:
+    """Run the driver until SIGTERM or until ``parent`` is gone."""
+    die_with_parent()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # the driver counts and reports by itself
+    driver = open_driver(config_path, run_dir, name)
+    driver.start()
+    # The parent may have died before it was asked to take us with it, so its number is looked at as well.
+    while os.getppid() == parent and not stop.wait(SECONDS_MAY_PASS):
+        pass
+    driver.stop()
+
+
+@click.command()
+@click.option("--config", required=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--run-dir", required=True, type=click.Path(path_type=Path, file_okay=False))
+@click.option("--device", required=True)
+def main(config: Path, run_dir: Path, device: str) -> None:
+    """Host the driver of one device."""
+    run(config, run_dir, device, os.getppid())
+
+
+if __name__ == "__main__":
+    main()

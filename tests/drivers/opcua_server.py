@@ -1,0 +1,82 @@
+"""A real OPC UA server with the demo inverter, for tests: it can hang, restart and renumber."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from asyncua import Server, ua
+
+T = TypeVar("T")
+
+
+class Plant:
+    """An OPC UA server with the demo inverter, in a thread of its own."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self.url = f"opc.tcp://127.0.0.1:{self.port}/pv/"
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+        self.nodes: dict[str, Any] = {}
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something in the server's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(20.0)
+
+    async def _start(self, others: int) -> None:
+        self.server = Server()
+        await self.server.init()
+        self.server.set_endpoint(self.url)
+        self.server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        for number in range(others):
+            await self.server.register_namespace(f"urn:somebody:{number}")
+        index = await self.server.register_namespace(self.uri)
+        inverter = await self.server.nodes.objects.add_object(index, "Inverter")
+        for name, value, kind in (
+            ("ActivePower", 42.5, ua.VariantType.Double),
+            ("ReactivePower", -1.0, ua.VariantType.Double),
+            ("EnergyTotal", 1000.25, ua.VariantType.Double),
+            ("State", 3, ua.VariantType.Int32),
+            ("Irradiance", 700.0, ua.VariantType.Double),
+            ("Heartbeat", 1, ua.VariantType.UInt32),
+            ("ActivePowerLimit", 100.0, ua.VariantType.Double),
+        ):
+            self.nodes[name] = await inverter.add_variable(index, name, value, kind)
+        await self.server.start()
+
+    def start(self, others: int = 0) -> None:
+        self.do(self._start(others))
+
+    def write(self, name: str, value: Any, status: int = 0) -> None:
+        kind = {"State": ua.VariantType.Int32, "Heartbeat": ua.VariantType.UInt32}
+        variant = ua.Variant(value, kind.get(name, ua.VariantType.Double))
+        data = ua.DataValue(variant, StatusCode=ua.StatusCode(status))
+        self.do(self.nodes[name].write_attribute(ua.AttributeIds.Value, data))
+
+    def hang(self) -> threading.Event:
+        """Stop the server's thread until the event is set; connections stay open."""
+        go_on = threading.Event()
+        self.loop.call_soon_threadsafe(go_on.wait)
+        return go_on
+
+    def stop(self) -> None:
+        self.do(self.server.stop())
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(5.0)
+        self.loop.close()
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait for a condition, with a deadline."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)

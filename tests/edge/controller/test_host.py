@@ -1,0 +1,101 @@
+"""The driver host as a real process: it fills its slice of the image and does not outlive the controller."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge.cli.init import demo_text
+from edge.config import loads
+from edge.controller.build import build
+from edge.controller.host import open_driver
+from edge.image import SharedImage
+from models.errors import ConfigError, StoreError
+from models.point import Quality
+from tests.drivers.opcua_server import Plant, until
+
+
+@pytest.fixture(scope="module")
+def plant() -> Iterator[Plant]:
+    plant = Plant("urn:yunchu:simulator:pv")
+    plant.start()
+    yield plant
+    plant.stop()
+    plant.close()
+
+
+@pytest.fixture
+def config(tmp_path: Path, plant: Plant) -> Path:
+    """A site file whose inverter is the server of this test; a host needs no other file."""
+    text = demo_text()
+    link = next(device.link for device in loads(text, check_files=False).devices if device.name == "pv-1")
+    path = tmp_path / "site.toml"
+    path.write_text(text.replace(link, plant.url))
+    return path
+
+
+@pytest.fixture
+def image(config: Path, tmp_path: Path) -> SharedImage:
+    plant = build(loads(config.read_text(), config, check_files=False))
+    return SharedImage.create(tmp_path / "image", "demo", plant.site.points, plant.devices, 1)
+
+
+def command(config: Path) -> list[str]:
+    base = [sys.executable, "-m", "edge.controller.host", "--config", str(config)]
+    return [*base, "--run-dir", str(config.parent), "--device", "pv-1"]
+
+
+def quality(image: SharedImage) -> Quality:
+    at = next(at for at, point in enumerate(image.points) if point.name == "pv-1/p_kw")
+    return image.snapshot().reading(at).quality
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_it_fills_its_slice_and_stops_when_asked(config: Path, image: SharedImage) -> None:
+    host = subprocess.Popen(command(config))
+    try:
+        until(lambda: quality(image) is Quality.GOOD, 20.0)
+        assert image.counters("pv-1").online
+    finally:
+        host.terminate()
+        assert host.wait(10.0) == 0
+    assert quality(image) is Quality.STALE
+
+
+def test_it_dies_with_its_parent(config: Path, image: SharedImage) -> None:
+    start = f"print(subprocess.Popen({command(config)!r}).pid, flush=True)"
+    code = f"import subprocess, time; {start}; time.sleep(60)"
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    host = int(parent.stdout.readline())
+    until(lambda: quality(image) is Quality.GOOD, 20.0)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    try:
+        until(lambda: not alive(host))
+    finally:
+        if alive(host):
+            os.kill(host, signal.SIGKILL)
+
+
+def test_a_wrong_device_and_a_foreign_image_are_refused(
+    config: Path, image: SharedImage, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="no such device"):
+        open_driver(config, tmp_path, "pv-9")
+    with pytest.raises(StoreError):
+        open_driver(config, tmp_path / "elsewhere", "pv-1")
+    SharedImage.create(tmp_path / "image", "demo", image.points[:5], image.devices[:1], 1)
+    with pytest.raises(ConfigError, match="another configuration"):
+        open_driver(config, tmp_path, "pv-1")
