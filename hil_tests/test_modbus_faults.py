@@ -1,7 +1,7 @@
 """Seven things that make Modbus masters believe a wrong value, against an independent server (pymodbus).
 
 Late replies at four addresses (with one try and with many), the same on TCP, a request that was given up, a
-lost reply to a write, a short reply, and a reply of another function. The goal is zero wrong values, and every
+lost reply to a write, a short reply, and a reply of another function. The goal: zero wrong values, and every
 write on the wire exactly once.
 """
 
