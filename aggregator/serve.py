@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from aggregator.dispatch import Dispatcher, Order
 from aggregator.ingest import Ingest, Report
 from aggregator.numbers import Numbers
-from aggregator.problems import FleetStoreError, Refusal
+from aggregator.problems import Refusal
 from aggregator.registry import Link, Now, Registry
 from aggregator.rows import ReportRow, SiteRow
 from aggregator.store import Store
@@ -43,8 +43,6 @@ TURN_S = 0.02
 """Longest wait for a message, so also for an order."""
 TURN_MESSAGES = 500
 FLUSH_NS = 200 * NS_PER_MS
-PENDING_MAX = 5000
-"""Reports that wait for a store that is locked; beyond it the server gives up and says so."""
 SLOW_NS = 1000 * NS_PER_MS
 ORDER_MAX_AGE_S = 10.0
 QUEUE_MAX = 100_000
@@ -274,8 +272,8 @@ class Server:
         self._publish(Message(command_topic(self._settings.tenant, site), raw, 1), useful_s)
 
     def _confirm(self) -> None:
-        """Tell each site what is stored; again when it seems not to have heard it."""
-        if self._pending or not self._link.connected:
+        """Tell each site what is stored (call it after a flush); again when it seems not to have heard it."""
+        if not self._link.connected:
             return
         for site, numbers in self._ingest.numbers.items():
             state = numbers.epoch, numbers.contiguous, numbers.duplicates
@@ -296,21 +294,14 @@ class Server:
             self._ingest.numbers[row.site] = numbers
 
     def _flush(self, now: Now) -> None:
-        """Store everything that came, at once or not at all; a locked store is tried again."""
+        """Store everything that came, at once or not at all."""
         self._flushed_ns = now.mono_ns
         if not self._pending and not self._registry.changed:
             return
-        try:
-            with self._store.transaction():
-                self._store.put_reports(map(self._report_row, self._pending))
-                self._store.put_latest(map(self._latest_row, self._registry.changed))
-                self._store.put_sites(self._site_row(site) for site in {s for s, _ in self._registry.changed})
-        except FleetStoreError as error:
-            self._tables.clear()
-            if error.refusal.code != "FLEET-003" or len(self._pending) > PENDING_MAX:
-                raise
-            log.warning("%s", error)
-            return
+        with self._store.transaction():
+            self._store.put_reports(map(self._report_row, self._pending))
+            self._store.put_latest(map(self._latest_row, self._registry.changed))
+            self._store.put_sites(self._site_row(site) for site in {s for s, _ in self._registry.changed})
         self._reports += len(self._pending)
         self._pending.clear()
         self._registry.changed.clear()

@@ -22,6 +22,8 @@ from aggregator.rows import AckRow, CommandRow, OrderRow, ReportRow, SiteRow
 from models.errors import BusyError
 
 BUSY_MS = 2000
+SERVER_BUSY_MS = 10_000
+"""How long the server waits for a foreign lock before it gives up; the link's queue holds meanwhile."""
 LOCK_WAIT_S = 1.0
 BEAT_MAX_AGE_MS = 5000
 
@@ -93,11 +95,10 @@ class Store:
             BusyError: another server holds it.
             StoreError: it cannot be used.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
         lock = _take_lock(path)
         try:
             with translated(path):
-                connection = sqlite3.connect(path, timeout=BUSY_MS / 1000, isolation_level=None)
+                connection = sqlite3.connect(path, timeout=SERVER_BUSY_MS / 1000, isolation_level=None)
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=FULL")  # a confirmed report survives a power cut
                 _migrate(path, connection)
@@ -275,8 +276,7 @@ class Store:
 
     def beat(self, pid: int, now_ms: int, started_ms: int, connected: bool) -> None:
         """Write the server's sign of life."""
-        row = (pid, now_ms, started_ms, connected)
-        self._db.execute("INSERT OR REPLACE INTO server VALUES (1,?,?,?,?)", row)
+        self._rows("INSERT OR REPLACE INTO server VALUES (1,?,?,?,?)", pid, now_ms, started_ms, connected)
 
     def server(self, now_ms: int) -> tuple[bool, bool]:
         """Return whether a server is alive on this store, and whether it is connected to the broker."""
@@ -324,6 +324,7 @@ def _lock_path(path: Path) -> Path:
 def _take_lock(path: Path) -> IO[bytes]:
     """Hold the lock file until this process ends, however it ends."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle = _lock_path(path).open("ab")
     except OSError as error:
         raise FleetStoreError("FLEET-004", str(path), detail=str(error)) from error

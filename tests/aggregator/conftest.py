@@ -38,7 +38,7 @@ TYPES = dict.fromkeys(NODE | DEVICE, DataType.DOUBLE) | {
 }
 
 
-def until(condition: Callable[[], object], wait_s: float = WAIT_S) -> None:
+def _until(condition: Callable[[], object], wait_s: float = WAIT_S) -> None:
     """Wait until a condition holds; fail when it does not come."""
     end_s = time.monotonic() + wait_s
     while not condition():
@@ -67,12 +67,12 @@ class FakeSite:
     def start(self) -> "FakeSite":
         """Connect, be born, and return when that was sent."""
         self.link.start()
-        until(lambda: self.subscribed)
+        _until(lambda: self.subscribed)
         return self
 
     def stop(self) -> None:
-        """Go without a word: the broker publishes the will."""
-        self.link.stop()
+        """Say goodbye: the death of this session, then disconnect."""
+        self.link.stop(self._death())
 
     def publish(self, kind: str, metrics: Sequence[Metric], device: str | None = None) -> None:
         """Send one Sparkplug message with the next seq."""
@@ -122,6 +122,9 @@ class FakeSite:
 
     def _will(self) -> Message:
         self.bd_seq = (self.bd_seq + 1) % 256
+        return self._death()
+
+    def _death(self) -> Message:
         metric = Metric(self.bd_seq, "bdSeq", datatype=DataType.INT64)
         raw = encode(Payload((metric,), now_ms()), with_types=True)
         return Message(sparkplug_topic(TENANT, "NDEATH", self.name), raw, 1)
@@ -226,3 +229,9 @@ def fleet(tmp_path: Path, broker: Broker) -> Iterator[Fleet]:
     fleet = Fleet(tmp_path / "fleet", broker.port)
     yield fleet
     fleet.close()
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], object]], None]:
+    """Wait until a condition holds; fail when it does not come in time."""
+    return _until
