@@ -27,6 +27,7 @@ from control.bill import (
 SMOOTH_TIMES = 0.004
 """Price slope: full power costs this share of the dearest price more; spreads power over equal prices."""
 EPS = 1e-6
+GAP = 1e-3
 MAX_ITER = 4_000
 ATTEMPTS = (
     {"adaptive_rho_interval": 100, "adaptive_rho_tolerance": 3.0},
@@ -84,17 +85,29 @@ class Schedule:
 
 
 def schedule(problem: ScheduleProblem) -> Schedule:
-    """Return the cheapest course of action for the batteries; never raises for what a plant may measure."""
+    """Return the cheapest course of action for the batteries; never raises for what a plant may measure.
+
+    OSQP first, for its smooth powers; HiGHS solves the same problem without smoothing when OSQP does not get
+    there, or when its answer, made exact, turns out to be farther from the bound than ``GAP``.
+    """
     if reason := _nonsense(problem):
         return _empty(problem, reason)
     model = _Model(problem)
-    answer = _solve(model)
+    best = _exact(problem, model, _by_osqp(model))
+    if best.status == FAILED or best.certificate.gap > GAP:
+        other = _exact(problem, model, _by_highs(model))
+        if other.usable and (not best.usable or other.bill.model_cny < best.bill.model_cny):
+            return other
+    return best
+
+
+def _exact(problem: ScheduleProblem, model: "_Model", answer: "_Answer") -> Schedule:
+    """Make an answer exact; doing nothing stands in for one that is worse."""
     idle_kw = np.zeros((model.at.units, model.at.steps))
     if answer.x is None:
         return _result(problem, FAILED, idle_kw, answer.certificate, answer.lower)
     lower_cny = answer.lower * model.scale_cny + _constant(problem)
-    plan_kw = roll(problem, model.powers_kw(answer.x))
-    plan = _result(problem, SOLVED, plan_kw, answer.certificate, lower_cny)
+    plan = _result(problem, SOLVED, roll(problem, model.powers_kw(answer.x)), answer.certificate, lower_cny)
     if plan.bill.model_cny > plan.idle.model_cny:
         return _result(problem, IDLE, idle_kw, answer.certificate, lower_cny)
     return plan
@@ -221,6 +234,13 @@ class _Model:
         ):
             if name in self.at and f"over_{name}" not in self.at:
                 self.upper[self.at[name]] = limit / self.base_kw
+        # only what is over the limit without the battery may be: it must not charge into an overload
+        for name, over in (
+            ("over_import", problem.net_kw - problem.import_limit_kw),
+            ("over_export", -problem.load_kw - problem.export_limit_kw),
+        ):
+            if name in self.at:
+                self.upper[self.at[name]] = np.maximum(over, 0.0) / self.base_kw
         if "peak" in self.at:
             self.lower[self.at.peak] = problem.peak_kw / self.base_kw / PEAK_UNIT
         for u, b in enumerate(problem.batteries):
@@ -281,34 +301,26 @@ class _Model:
             self._row({energy: 1.0, f"outside{u}": -1.0}, -np.inf, band[1])
 
 
-def _solve(model: _Model) -> _Answer:
-    """Ask OSQP, and HiGHS for the same problem without smoothing when OSQP does not get there."""
-    for attempt in ATTEMPTS:
-        answer = _by_osqp(model, attempt)
-        if answer.x is not None:
-            return answer
-    return _by_highs(model)
-
-
-def _by_osqp(model: _Model, settings: dict[str, Any]) -> _Answer:
+def _by_osqp(model: _Model) -> _Answer:
     """Solve the QP; what OSQP has not finished is not used: its x can be anything."""
     import osqp
 
     p, q, a, lo, hi = model.matrices
-    solver = osqp.OSQP()
     common = {"verbose": False, "eps_abs": EPS, "eps_rel": EPS, "max_iter": MAX_ITER, "polishing": True}
-    try:
-        solver.setup(p, q, a, lo, hi, **common, **settings)
-        found = solver.solve(raise_error=False)
-    except (osqp.OSQPException, ValueError) as error:
-        return _Answer(Certificate(f"osqp: {error}"))
-    info = found.info
-    certificate = Certificate(
-        f"osqp: {info.status}", int(info.iter), float(info.prim_res), float(info.dual_res)
-    )
-    if info.status_val != osqp.SolverStatus.OSQP_SOLVED or not np.all(np.isfinite(found.x)):
-        return _Answer(certificate)
-    return _Answer(certificate, np.asarray(found.x, np.float64), float(info.dual_obj_val))
+    certificate = Certificate("osqp: not run")
+    for settings in ATTEMPTS:
+        solver = osqp.OSQP()
+        try:
+            solver.setup(p, q, a, lo, hi, **common, **settings)
+            found = solver.solve(raise_error=False)
+        except (osqp.OSQPException, ValueError) as error:
+            return _Answer(Certificate(f"osqp: {error}"))
+        info = found.info
+        residuals = float(info.prim_res), float(info.dual_res)
+        certificate = Certificate(f"osqp: {info.status}", int(info.iter), *residuals)
+        if info.status_val == osqp.SolverStatus.OSQP_SOLVED and np.all(np.isfinite(found.x)):
+            return _Answer(certificate, np.asarray(found.x, np.float64), float(info.dual_obj_val))
+    return _Answer(certificate)
 
 
 def _by_highs(model: _Model) -> _Answer:
