@@ -86,8 +86,9 @@ def device(board: Board) -> SimDevice:
                 for at, word in enumerate(values, address):
                     settings.write(at, word)
             return refused
-        if function != READ:
+        if function not in (READ, WRITE_ONE):
             return ExcCodes.ILLEGAL_FUNCTION
+        # pymodbus also reads after a single write, with the same function code, for the echo.
         if address < SET_FIRST:
             fill(registers, first, PCS, board)
         else:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,17 @@ SUMMER_NOON_UTC_S = 1781841600.0
 """2026-06-19T04:00Z, a Friday: noon at the site, sun and machines at work."""
 
 
-def until(condition: Callable[[], bool], deadline_s: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], deadline_s: float = 10.0) -> None:
     """Poll until ``condition`` holds; fail after the deadline."""
     deadline = time.monotonic() + deadline_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., None]:
+    return wait_until
 
 
 @pytest.fixture(scope="session")
@@ -46,22 +52,18 @@ def pcs(site: SimulatedSite) -> Iterator[ModbusTcpClient]:
         yield client
 
 
-def serial(site: SimulatedSite, device: str, timeout_s: float = 2.0) -> ModbusSerialClient:
-    """Return a client on the gateway's side of a line."""
-    path = site.endpoints[device].removeprefix("rtu://").split("?")[0]
-    return ModbusSerialClient(path, baudrate=19200, timeout=timeout_s, retries=0)
-
-
 @pytest.fixture
-def bms(site: SimulatedSite) -> Iterator[ModbusSerialClient]:
-    with serial(site, "bms-1") as client:
-        yield client
+def serial(site: SimulatedSite) -> Iterator[Callable[..., ModbusSerialClient]]:
+    """Opens clients on the gateway's side of a line."""
+    with ExitStack() as opened:
 
+        def build(device: str, timeout_s: float = 2.0) -> ModbusSerialClient:
+            path = site.endpoints[device].removeprefix("rtu://").split("?")[0]
+            return opened.enter_context(
+                ModbusSerialClient(path, baudrate=19200, timeout=timeout_s, retries=0)
+            )
 
-@pytest.fixture
-def meter(site: SimulatedSite) -> Iterator[ModbusSerialClient]:
-    with serial(site, "meter-1") as client:
-        yield client
+        yield build
 
 
 @pytest.fixture
