@@ -13,6 +13,8 @@ from models.units import MS_PER_S
 
 DAY_S = 86_400
 WEEK_DAYS = 7
+LOOK_BACK_DAYS = (7, 14, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13)
+"""The first of these days before that is known is what a moment will look like."""
 HOLD_MS = 900_000
 """A sample of the history stands for at most a quarter of an hour."""
 BLEND_S = 3_600
@@ -87,11 +89,11 @@ def persistence(grid: Grid, past_kw: Floats, now_kw: float | None, flags: tuple[
 
 
 def _like(series: Floats, at: int, day: int) -> float:
-    """Return the value at ``at`` by the same weekday one or two weeks before, else by the nearest day before.
+    """Return the value at ``at`` by the same hour of the day that LOOK_BACK_DAYS names first.
 
     Only what lies before ``at`` is used, so the same rule can be scored on the past.
     """
-    for days in (WEEK_DAYS, 2 * WEEK_DAYS, 1, 2, 3, 4, 5, 6):
+    for days in LOOK_BACK_DAYS:
         index = at - days * day
         if 0 <= index < len(series) and np.isfinite(series[index]):
             return float(series[index])
