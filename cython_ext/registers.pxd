@@ -19,7 +19,8 @@ cdef struct Field:
 cdef uint16_t crc16_of(const uint8_t* data, Py_ssize_t size) noexcept nogil
 cdef double field_value(const Field* field, const uint8_t* block, Py_ssize_t size) noexcept nogil
 cdef int decode_block(
-    const Field* fields, Py_ssize_t count, const uint8_t* block, Py_ssize_t size, double* value, uint8_t* quality
+    const Field* fields, Py_ssize_t count, const uint8_t* block, Py_ssize_t size,
+    double* value, uint8_t* quality
 ) noexcept nogil
 cdef int encode_words(
     double x, int kind, bint low_word_first, bint byte_swap, uint8_t* out

@@ -43,11 +43,11 @@ class Row(NamedTuple):
 
 
 cdef void fill_crc_table() noexcept nogil:
-    cdef int byte, bit
+    cdef int byte, _bit
     cdef uint16_t crc
     for byte in range(256):
         crc = byte
-        for bit in range(8):
+        for _bit in range(8):
             crc = (crc >> 1) ^ 0xA001 if crc & 1 else crc >> 1
         CRC_TABLE[byte] = crc
 
@@ -112,7 +112,8 @@ cdef double field_value(const Field* field, const uint8_t* block, Py_ssize_t siz
 
 
 cdef int decode_block(
-    const Field* fields, Py_ssize_t count, const uint8_t* block, Py_ssize_t size, double* value, uint8_t* quality
+    const Field* fields, Py_ssize_t count, const uint8_t* block, Py_ssize_t size,
+    double* value, uint8_t* quality
 ) noexcept nogil:
     cdef Py_ssize_t i
     cdef int good = 0
@@ -129,7 +130,7 @@ cdef int decode_block(
 cdef int encode_words(
     double x, int kind, bint low_word_first, bint byte_swap, uint8_t* out
 ) noexcept nogil:
-    """Write the registers of ``x``, rounded towards zero; return the number of bytes or 0 when it does not fit."""
+    """Write the registers of ``x``, rounded towards zero; return their bytes or 0 when it does not fit."""
     cdef double near = rint(x)
     cdef double lo, hi
     cdef float narrow
@@ -151,7 +152,8 @@ cdef int encode_words(
     else:
         near = near if fabs(x - near) <= WHOLE else trunc(x)
         lo = -32768.0 if kind == I16 else -2147483648.0 if kind == I32 else 0.0
-        hi = 32767.0 if kind == I16 else 2147483647.0 if kind == I32 else 65535.0 if kind == U16 else 4294967295.0
+        hi = 2147483647.0 if kind == I32 else 4294967295.0
+        hi = 32767.0 if kind == I16 else 65535.0 if kind == U16 else hi
         if not lo <= near <= hi:
             return 0
         raw = <uint64_t><int64_t>near
