@@ -1,6 +1,5 @@
 """The nearest known name to a wrong one."""
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -9,6 +8,8 @@ def nearest(wrong: str, known: Iterable[str]) -> str | None:
 
     Case and the kind of dash never make a difference; the order of characters does.
     """
+    import difflib  # only after a mistake, so that no good command waits for it
+
     by_plain = {_plain(name): name for name in known}
     plain = _plain(wrong)
     found = difflib.get_close_matches(plain, by_plain, 1, 0.6)

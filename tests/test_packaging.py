@@ -106,8 +106,9 @@ def test_there_is_one_version() -> None:
 
 HARDENING = """
 NoNewPrivileges=yes CapabilityBoundingSet= PrivateUsers=yes PrivateTmp=yes ProtectSystem=strict
-ProtectHome=yes ProtectProc=invisible ProcSubset=pid ProtectClock=yes ProtectHostname=yes ProtectControlGroups=yes
-ProtectKernelLogs=yes ProtectKernelModules=yes ProtectKernelTunables=yes RestrictNamespaces=yes
+ProtectHome=yes ProtectProc=invisible ProcSubset=pid ProtectClock=yes ProtectHostname=yes
+ProtectControlGroups=yes ProtectKernelLogs=yes ProtectKernelModules=yes
+ProtectKernelTunables=yes RestrictNamespaces=yes
 RestrictSUIDSGID=yes LockPersonality=yes MemoryDenyWriteExecute=yes DevicePolicy=closed
 SystemCallArchitectures=native SystemCallFilter=@system-service SystemCallFilter=~@privileged
 """

@@ -3,11 +3,9 @@
 Light on purpose: importing this module brings in click and nothing else that is not in the standard library.
 """
 
-import json
 import os
 import sys
 import time
-import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -67,6 +65,8 @@ def hint(en: str, zh: str) -> None:
 
 def emit(schema: str, data: Any, problems: Sequence[Problem] = (), ok: bool = True) -> None:
     """Print the one envelope of a ``--json`` answer to stdout."""
+    import json
+
     answer = envelope(schema, data, problems, ok=ok, time_ms=time.time_ns() // 1_000_000)
     click.echo(json.dumps(answer, ensure_ascii=False, default=str))
 
@@ -240,6 +240,8 @@ def not_running(where: Path) -> NoReturn:
 
 def cells(text: str) -> int:
     """Return how many terminal cells the text takes; Chinese characters take two, combining marks none."""
+    import unicodedata
+
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
         for char in text
