@@ -6,7 +6,8 @@ Tables, all readable with plain SQL except for the blobs (``edge.chunk``):
   minute   one row per minute of records, one record a second; written when the minute is over
   quarter  mean, min and max of every point and of the site's powers over 15 minutes, one row each
   due      quarters that have records but no rows in ``quarter`` yet
-  plan     every plan that was stored; event: every event, one row each
+  plan     every plan, as compressed JSON
+  event    every event
 A row of ``second`` or ``minute`` belongs to a layout, so that it stays readable after the configuration
 changes. sqlite-utils makes the tables; everything else is plain sqlite3.
 """
@@ -15,6 +16,7 @@ import hashlib
 import json
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +52,7 @@ class History(HistoryReader):
     def __init__(self, path: Path, database: sqlite3.Connection) -> None:
         """Use ``open``."""
         super().__init__(path, database)
+        self._known: dict[str, Layout] = {}
         self.aside: Path | None = None
         """Where a damaged file was moved to when this one was begun."""
 
@@ -93,6 +96,8 @@ class History(HistoryReader):
         text = chunk.describe(dtype)
         names = json.dumps(list(points), ensure_ascii=False)
         key = hashlib.sha256("\0".join((text, names, site_toml, version)).encode()).hexdigest()
+        if key in self._known:
+            return self._known[key]
         with self._transaction():
             row = (key, int(time.time() * MS_PER_S), text, names, site_toml, version)
             self._db.execute(
@@ -101,7 +106,8 @@ class History(HistoryReader):
                 row,
             )
             (number,) = self._db.execute("SELECT id FROM layout WHERE key = ?", (key,)).fetchone()
-        return self._layout(number)
+        self._known[key] = self._layout(number)
+        return self._known[key]
 
     def append(self, layout: Layout, rows: Rows) -> None:
         """Store records (N,), oldest first, in one transaction; minutes that are over are packed on the way.
@@ -129,11 +135,12 @@ class History(HistoryReader):
             )
 
     def add_plan(self, utc_ms: int, text: str) -> None:
-        """Store a plan as JSON text, unless it is the one stored last."""
+        """Store a plan (JSON text), unless it is the one stored last."""
+        packed = zlib.compress(text.encode(), 6)
         with self._transaction():
-            last = self._db.execute("SELECT text FROM plan ORDER BY id DESC LIMIT 1").fetchone()
-            if last is None or last[0] != text:
-                self._db.execute("INSERT INTO plan(utc_ms, text) VALUES (?, ?)", (utc_ms, text))
+            last = self._db.execute("SELECT plan FROM plan ORDER BY id DESC LIMIT 1").fetchone()
+            if last is None or last[0] != packed:
+                self._db.execute("INSERT INTO plan(utc_ms, plan) VALUES (?, ?)", (utc_ms, packed))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -241,7 +248,7 @@ def _migrate(database: sqlite3.Connection) -> None:
         numbers = {"mean": float, "min": float, "max": float}
         db["quarter"].create({"utc_ms": int, "point": str, **numbers}, pk=("utc_ms", "point"))
         db["due"].create({"utc_ms": int}, pk="utc_ms")
-        db["plan"].create({"id": int, "utc_ms": int, "text": str}, pk="id")
+        db["plan"].create({"id": int, "utc_ms": int, "plan": bytes}, pk="id")
         columns = {"utc_ms": int, "source": str, "code": str, "where": str, "what": str}
         db["event"].create({"id": int, **columns}, pk="id")
         db["event"].create_index(list(columns), unique=True)

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,13 +91,13 @@ class HistoryReader:
         """Close the file."""
         self._db.close()
 
-    def newest(self) -> np.void | None:
-        """Return the record that was stored last."""
+    def newest(self) -> tuple[Layout, np.void] | None:
+        """Return the record that was stored last, with its layout."""
         for table in ("second", "minute"):
             query = f"SELECT layout, record FROM {table} ORDER BY id DESC LIMIT 1"
             for number, blob in self._query(query):
-                row: np.void = self._unpack(blob, self._layout(number))[-1]
-                return row
+                layout = self._layout(number)
+                return layout, self._unpack(blob, layout)[-1]
         return None
 
     def span(self) -> tuple[int, int] | None:
@@ -183,6 +184,11 @@ class HistoryReader:
         )
         keys = ("t_ms", "source", "code", "where", "what")
         return [dict(zip(keys, row, strict=True)) for row in self._query(query, since_ms, until_ms)]
+
+    def plans(self, since_ms: int, until_ms: int) -> list[dict[str, Any]]:
+        """Return the plans that were made in a stretch of time, oldest first."""
+        query = "SELECT plan FROM plan WHERE utc_ms >= ? AND utc_ms < ? ORDER BY id"
+        return [json.loads(zlib.decompress(row[0])) for row in self._query(query, since_ms, until_ms)]
 
     def _query(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with speaking(self.path):
