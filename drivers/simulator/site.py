@@ -116,18 +116,26 @@ class SimulatedSite:
             wire.device_tty(self.directory, device).unlink(missing_ok=True)
 
     def kill(self, device: str) -> None:
-        """End the process of a device at once, as a power cut would."""
+        """End a process at once, as a power cut would."""
         process = self._processes.pop(device)
         process.kill()
         process.wait()
         _close(process)
 
     def restart(self, device: str) -> None:
-        """Start a killed or running device again and wait until it answers."""
-        if device in self._processes:
-            self.kill(device)
-        self._spawn(device)
-        self._wait(device)
+        """Start a killed or running process again and wait until it answers.
+
+        ``wire`` takes the serial devices along: their lines are new ttys, as after an adapter was pulled.
+        """
+        names = (device, *wire.DEVICES) if device == "wire" else (device,)
+        for name in names:
+            if name in self._processes:
+                self.kill(name)
+            self._spawn(name)
+            if name == "wire":
+                self._wait(name)
+        for name in names:
+            self._wait(name)
 
     def fault(self, name: str, value: float) -> None:
         """Set a fault switch (see ``board.FAULTS``).

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pymodbus.client import ModbusSerialClient
 
 from drivers.simulator.board import COLUMNS, KINDS
 from drivers.simulator.site import SimulatedSite
@@ -43,6 +44,15 @@ def test_export_is_counted_as_the_plant_sees_it(site: SimulatedSite, until: Call
     until(lambda: site.violations()["export"]["count"] > before["export"]["count"])
     until(lambda: site.violations()["export"]["worst"] > 25.0)
     assert site.violations()["import"] == before["import"]
+
+
+def test_a_new_wire_brings_its_devices_back(
+    site: SimulatedSite, serial: Callable[..., ModbusSerialClient]
+) -> None:
+    site.kill("wire")
+    site.restart("wire")
+    assert not serial("bms-1").read_input_registers(0, count=20).isError()
+    assert not serial("meter-1").read_input_registers(52, count=2).isError()
 
 
 def test_unknown_fault_and_use_before_start_are_errors(site: SimulatedSite, tmp_path: Path) -> None:
