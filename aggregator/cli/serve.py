@@ -80,7 +80,8 @@ def _broker(url: str, ca: Path | None) -> tuple[str, int, str, str]:
     """Return host, port, user and password of a broker's address."""
     try:
         parts = urlsplit(url)
-        port = parts.port or PORTS[parts.scheme]
+        usual = PORTS[parts.scheme]
+        port = parts.port or usual
     except (ValueError, KeyError):
         parts, port = urlsplit(""), 0
     if not parts.hostname or (parts.scheme == "mqtts") != (ca is not None):
