@@ -47,6 +47,7 @@ class CommandCounters:
     """What the command plane did since its start."""
 
     connected: bool = False
+    """Let in, and subscribed to our commands."""
     received: int = 0
     accepted: int = 0
     rejected: int = 0
@@ -89,6 +90,7 @@ class Commands:
         self._queue: Queue[tuple[str, Any]] = Queue(maxsize=10_000)
         self._stop = threading.Event()
         self.counters = CommandCounters()
+        self._granted = False
         self._on_the_way: set[int] = set()
         self._stranger_s = -STRANGER_S
         self._forget_s = -FORGET_S
@@ -168,7 +170,7 @@ class Commands:
         if now_s - self._forget_s > FORGET_S:
             self._forget_s = now_s
             self._acceptor.forget_old(self._utc_ms())
-        self.counters.connected = self._transport.connected
+        self.counters.connected = self._granted and self._transport.connected
         self._send_acks()
 
     def _send_acks(self) -> None:
@@ -190,6 +192,7 @@ class Commands:
         self._put("sent", (number, good))
 
     def _on_up(self, _: None) -> None:
+        self._granted = False
         self._on_the_way.clear()
         self._transport.subscribe([(self._topic, 1)], lambda good: self._put("granted", good))
 
@@ -197,6 +200,7 @@ class Commands:
         self._on_the_way.clear()
 
     def _on_granted(self, good: bool) -> None:
+        self._granted = good
         if not good:
             raise LinkError("the broker does not let this site subscribe to its commands")
 

@@ -27,3 +27,5 @@ class LinkSettings:
     """Payload bytes of old reports per second."""
     session_s: int = 3600
     """How long the broker keeps commands for a site that is away."""
+    birth_spread_s: float = 2.0
+    """Sites that see the fleet come back are born again within this time, not all at once."""

@@ -7,6 +7,7 @@ older ones follow as history, throttled, until everything is confirmed.
 
 import json
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -216,8 +217,8 @@ class Telemetry:
             self._send(message)
         self._alive = set(self._node.devices)
         self._note_deaths(report)
-        if not self._born:
-            self._cursor, self._live_from = self._outbox.confirmed, self._outbox.newest + 1
+        # Whoever asks for a rebirth has missed something: what is not confirmed counts as not sent.
+        self._cursor, self._live_from = self._outbox.confirmed, self._outbox.newest + 1
         self._born, self._rebirth, self._births_s, self._progress_s = True, False, now_s, now_s
         self.counters.births += 1
 
@@ -300,7 +301,11 @@ class Telemetry:
         state = _state(raw)
         if state is None or state[1] < self._host_ms:
             return False
+        renewed = self._born and state[1] > self._host_ms
         self._host_online, self._host_ms = state
+        if self._host_online and renewed:  # a new session of the fleet has not heard our births
+            wait_s = random.uniform(0.0, self._settings.birth_spread_s)
+            self._rebirth, self._births_s = True, time.monotonic() + wait_s - REBIRTH_S
         if not self._host_online and self._born:
             self._born = self._granted = False
             self._transport.drop(self._node.death(self._session, self._utc_ms()))

@@ -163,10 +163,12 @@ class Transport:
     def _run(self) -> None:
         failures = 0
         while not self._stop.is_set():
-            began_s = time.monotonic()
+            began_s, tried = time.monotonic(), self.protocol
             reason, answered = self._connect_once()
             if self._stop.is_set():
                 break
+            if self.protocol < tried:  # refused for its version only: the older one is tried at once
+                continue
             failures = 0 if answered and time.monotonic() - began_s > STEADY_S else failures + 1
             _call("on_down", self._on_down, reason)
             self._stop.wait(wait_s(failures - 1) if failures else 0.0)
