@@ -333,6 +333,22 @@ def test_problems_of_the_tariff_file_keep_their_own_place(tmp_path: Path) -> Non
     assert raised.value.problems[0].code.startswith("TAR-")
 
 
+def test_a_tariff_file_that_is_no_utf8_is_one_problem(tmp_path: Path) -> None:
+    (tmp_path / "tariffs").mkdir()
+    (tmp_path / "tariffs/jiangsu-2025.toml").write_bytes("name = '江苏'".encode("gbk"))
+    with pytest.raises(ConfigError) as raised:
+        loads(DEMO.split("[fleet]")[0], tmp_path / "site.toml")
+    assert [problem.code for problem in raised.value.problems] == ["CFG-028"]
+
+
+def test_two_devices_for_one_part_are_a_problem() -> None:
+    pcs = DEMO.split("[[device]]")[1]
+    second = pcs.replace("pcs-1", "pcs-2").replace("15020", "15021")
+    (problem,) = problems_of(DEMO.replace("[[device]]", f"[[device]]{second}[[device]]", 1))
+    assert problem.code == "CFG-023"
+    assert problem.what == '2 devices are the PCS of "battery-1"'
+
+
 @pytest.mark.parametrize(
     "data", [b"\xff\xfe", b"name = '\xc4\xe3'", b"x" * 1_000_001], ids=["utf16", "gbk", "huge"]
 )
