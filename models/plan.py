@@ -36,7 +36,7 @@ class Money:
 
     energy_cny: float = 0.0
     demand_cny: float = 0.0
-    """For a peak above what is billed this month already."""
+    """For a peak above what is billed this month already: this day's share of it."""
     wear_cny: float = 0.0
     stored_cny: float = 0.0
     """Value of the energy that is stored at the end beyond that of the start."""

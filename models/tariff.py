@@ -17,6 +17,7 @@ LEVELS = ("deep_valley", "valley", "flat", "peak", "sharp")
 """深谷 谷 平 峰 尖, from cheap to dear; an index into it is a level everywhere."""
 HALF_HOURS = 48
 QUARTER_MS = 900_000
+S_PER_DAY = 86_400
 NOT_IN_FORCE = "tariff-not-in-force"
 HOLIDAYS_UNKNOWN = "holidays-unknown"
 
@@ -85,6 +86,12 @@ class Tariff:
     def month(self, utc_ms: int) -> str:
         """Return the local calendar month, ``2025-07``: over which the demand charge is billed."""
         return datetime.fromtimestamp(utc_ms / 1000, self.zone).strftime("%Y-%m")
+
+    def days_left(self, utc_ms: int) -> float:
+        """Return how much of the local calendar month is left [d], at least the day of the moment."""
+        now = datetime.fromtimestamp(utc_ms / 1000, self.zone)
+        following = datetime(now.year + now.month // 12, now.month % 12 + 1, 1, tzinfo=self.zone)
+        return max((following.timestamp() - now.timestamp()) / S_PER_DAY, 1.0)
 
     def _local(self, utc_ms: Times) -> tuple[Times, Times]:
         """Return the local day (proleptic ordinal) and half hour of each time."""

@@ -68,8 +68,8 @@ FLAGS = {
         "荷电状态未知的电池未参与计划",
     ),
     "month-peak-unknown": (
-        "the demand billed this month is not known; a new peak counts in full",
-        "本月已计需量未知;任何需量都按新增计费",
+        "the demand billed this month is not known: no shaving of the peak that the load makes by itself",
+        "本月已计需量未知:计划不削减负荷自身形成的需量",
     ),
     "no-solution": ("the solver gave no answer", "求解器没有给出结果"),
     "tariff-not-in-force": (
@@ -223,7 +223,7 @@ def _money(plan: dict[str, Any]) -> list[str]:
     rows = [
         (say("", ""), say("plan", "计划"), say("no battery", "无电池")),
         (say("energy", "电量电费"), with_["energy_cny"], idle["energy_cny"]),
-        (say("demand above billed", "新增需量电费"), with_["demand_cny"], idle["demand_cny"]),
+        (say("demand, share of a day", "需量电费(日摊)"), with_["demand_cny"], idle["demand_cny"]),
         (say("bill", "电费合计"), plan["cost_cny"], plan["idle_cost_cny"]),
         (say("battery wear", "电池损耗"), with_["wear_cny"], idle["wear_cny"]),
         (say("stored at the end", "期末储能价值"), -with_["stored_cny"], -idle["stored_cny"]),

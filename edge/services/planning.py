@@ -82,6 +82,10 @@ def problem_of(basis: Basis) -> ScheduleProblem:
 
     The end is valued at what it costs to put a kWh back at the cheapest price: neither emptied at the border
     of the horizon nor hoarded for it. Of a negative net load all may be curtailed where the site has PV.
+
+    A peak is paid once and must be held for the rest of the month: the charge is spread over the days left.
+    While it is not known what is billed already, the peak that the load alone will make counts as billed:
+    then the plan neither sells arbitrage for a peak that may be lost already, nor makes a new one.
     """
     site, grid, limits = basis.site, basis.grid, basis.site.limits
     price = basis.tariff.prices(grid.starts_ms)
@@ -101,8 +105,8 @@ def problem_of(basis: Basis) -> ScheduleProblem:
         batteries=batteries,
         import_limit_kw=min(limits.import_kw, limits.transformer_kva) - limits.margin_kw,
         export_limit_kw=max(min(limits.export_kw, limits.transformer_kva) - limits.margin_kw, 0.0),
-        demand_cny_per_kw=basis.tariff.demand_cny_per_kw_month,
-        peak_kw=basis.peak_kw or 0.0,
+        demand_cny_per_kw=basis.tariff.demand_cny_per_kw_month / basis.tariff.days_left(basis.made_utc_ms),
+        peak_kw=max(float(net.max()), 0.0) if basis.peak_kw is None else basis.peak_kw,
         end_value_cny_per_kwh=max(float(price.min()), 0.0) / worst,
     )
 

@@ -119,6 +119,19 @@ def test_the_month_of_the_demand_charge_is_the_local_one() -> None:
     assert JIANGSU.month(at("2026-07-01T00:00")) == "2026-07"
 
 
+LEFT = [
+    ("2026-06-01T00:00", 30.0),
+    ("2026-06-16T12:00", 14.5),
+    ("2026-06-30T18:00", 1.0),
+    ("2026-12-31T00:00", 1.0),
+]
+
+
+@pytest.mark.parametrize(("when", "days"), LEFT)
+def test_what_is_left_of_the_month(when: str, days: float) -> None:
+    assert JIANGSU.days_left(at(when)) == pytest.approx(days)
+
+
 SMALL = """
 format = 1
 time_zone = "Europe/Berlin"
