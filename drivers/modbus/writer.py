@@ -75,7 +75,7 @@ class Writer:
         ready, step = self._prepare(now_ns)
         if not ready:
             return step
-        return self._setpoint(wanted, now_ns) or self._heartbeat(now_ns, self._spec)
+        return self._setpoint(wanted, now_ns, self._spec) or self._heartbeat(now_ns, self._spec)
 
     def _through_the_door(self, setpoint: Setpoint) -> Request | None:
         """Check every setpoint against the nameplate; what is refused is counted and never sent."""
@@ -110,13 +110,12 @@ class Writer:
             return False, None
         return True, None
 
-    def _setpoint(self, wanted: Request, now_ns: int) -> Request | None:
-        assert self._spec is not None
+    def _setpoint(self, wanted: Request, now_ns: int, spec: WriteSpec) -> Request | None:
         self.next_ns = self._refresh_ns
         if wanted == self._sent and now_ns < self._refresh_ns:
             return None
         self._sent = wanted
-        self._refresh_ns = self.next_ns = now_ns + seconds_to_ns(self._spec.refresh_s)
+        self._refresh_ns = self.next_ns = now_ns + seconds_to_ns(spec.refresh_s)
         return wanted
 
     def _heartbeat(self, now_ns: int, spec: WriteSpec) -> Request | None:
