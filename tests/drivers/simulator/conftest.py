@@ -32,6 +32,8 @@ def until() -> Callable[..., None]:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedSite]:
     with SimulatedSite(tmp_path_factory.mktemp("site"), utc_s=SUMMER_NOON_UTC_S) as site:
         yield site
+        pids = list(site.pids.values())
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()], "stop leaves no process behind"
 
 
 @pytest.fixture

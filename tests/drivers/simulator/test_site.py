@@ -71,11 +71,4 @@ def test_a_device_that_cannot_start_is_reported_and_nothing_is_left(tmp_path: Pa
         with pytest.raises(TimeoutError, match="pcs-1"):
             site.start()
     assert site.pids == {}
-
-
-def test_stop_leaves_no_process_and_no_tty(tmp_path: Path) -> None:
-    with SimulatedSite(tmp_path / "site", soc=0.8, seed=5) as site:
-        pids = list(site.pids.values())
-        assert site.truth()["soc"] == pytest.approx(0.8, abs=0.01)
-    assert not any(map(alive, pids))
-    assert not [name for name in os.listdir(tmp_path / "site") if name.startswith("tty")]
+    assert not [name for name in os.listdir(site.directory) if name.startswith("tty")]
