@@ -52,6 +52,7 @@ class SiteConfig:
     limits: LimitsTable
     tariff_file: Path
     load_csv: Path | None
+    load_csv_zone: str
     batteries: tuple[BatteryTable, ...]
     meter: MeterTable
     pvs: tuple[PvTable, ...]
@@ -115,6 +116,7 @@ def loads(
         limits=whole.limits,
         tariff_file=whole.tariff.file,
         load_csv=whole.forecast.load_csv,
+        load_csv_zone=whole.forecast.load_csv_zone or site.time_zone,
         batteries=tuple(whole.battery),
         meter=whole.meter,
         pvs=tuple(whole.pv),

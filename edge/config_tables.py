@@ -61,6 +61,8 @@ class ForecastTable(Table):
 
     load_csv: FilePath | None = None
     """Measured load of the past, to learn from before the site has a history of its own."""
+    load_csv_zone: Text | None = None
+    """Clock by which that plant worked; the site's own when left out."""
 
 
 class BatteryTable(Table):

@@ -18,6 +18,9 @@ FILL_IN = re.compile(
 )
 """What differs at every site and must never be taken over from the demo."""
 TARIFF = "tariffs/jiangsu-2025.toml"
+LOAD = "data/load_metalworking_de_2018_15min.csv.gz"
+DEMO_ONLY = re.compile(r"(?m)^(?=load_csv)")
+"""Lines that are commented out where the load is not that of the demo."""
 SITE_KEY, FLEET_KEY, FLEET_KEYS, SITE_KEYS = (
     f"keys/{name}" for name in ("site.key", "fleet.key", "fleet.toml", "sites.toml")
 )
@@ -54,7 +57,7 @@ def _with_value(value: str, match: re.Match[str]) -> str:
 
 def template_text(name: str) -> str:
     """Return a site file to be filled in: ``edge check`` refuses it until every FILL IN is replaced."""
-    lines = demo_text(name=name).splitlines()
+    lines = DEMO_ONLY.sub("# ", demo_text(name=name)).splitlines()
     lines[0] = "# A site of yunchu. Replace every FILL IN; `edge check` tells what is still missing."
     return "".join(f"{FILL_IN.sub(_fill_in, line)}\n" for line in lines)
 
@@ -77,16 +80,19 @@ def write_keys(folder: Path, site: str) -> list[Path]:
 
 
 def write_site(folder: Path, text: str, site: str) -> list[Path]:
-    """Write site file, tariff and keys into the folder; whatever is there already is replaced."""
-    (folder / TARIFF).parent.mkdir(parents=True, exist_ok=True)
+    """Write site file, its data files and keys into the folder; whatever is there already is replaced."""
+    needed = [name for name in (TARIFF, LOAD) if re.search(rf'(?m)^\w+ = "{re.escape(name)}"', text)]
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "site.toml").write_text(text, "utf-8")
-    (folder / TARIFF).write_bytes((files("examples") / TARIFF).read_bytes())
-    return [folder / "site.toml", folder / TARIFF, *write_keys(folder, site)]
+    for name in needed:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes((files("examples") / name).read_bytes())
+    return [folder / "site.toml", *(folder / name for name in needed), *write_keys(folder, site)]
 
 
 def refuse_to_overwrite(folder: Path) -> None:
     """End the command when one of the files is there already."""
-    names = ("site.toml", TARIFF, SITE_KEY, FLEET_KEY, FLEET_KEYS, SITE_KEYS)
+    names = ("site.toml", TARIFF, LOAD, SITE_KEY, FLEET_KEY, FLEET_KEYS, SITE_KEYS)
     there = [name for name in names if (folder / name).exists()]
     if there:
         what = say(f"there is already {', '.join(there)}", f"已存在 {'、'.join(there)}")

@@ -32,6 +32,7 @@ def services_of(config: SiteConfig, run_dir: Path) -> dict[str, Service]:
             site=site_of(config),
             tariff=config.tariff_file,
             load_csv=config.load_csv,
+            load_csv_zone=config.load_csv_zone,
             wear_cny_per_kwh=tuple(battery.wear_cny_per_kwh for battery in config.batteries),
         )
         run_planner(settings, stop)
