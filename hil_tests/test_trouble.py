@@ -1,0 +1,335 @@
+"""The whole site, all processes real: what must not stop it, and what must stop at once.
+
+One stage for the module; each test leaves it as it found it. What is asserted about power is what the plant
+itself has seen, not what the controller says.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cloud_link.protocol.command import Command, encode_command
+from cloud_link.protocol.signing import SigningKey
+from cloud_link.protocol.topics import command_topic
+from cloud_link.transport import Address, Transport
+from edge.cli.init import FLEET_KEY
+from edge.demo.measure import wrong_values
+from edge.demo.scene import Scene
+from edge.launch import Launcher, Process
+from edge.mailbox import ask
+from edge.ring import Ring
+
+LOAD_KW = 200.0
+DEAD_MAN_S = 3.0
+RAMP_KW_PER_CYCLE = 5.0
+
+
+def wait(what: str, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.05)
+    pytest.fail(f"did not happen within {seconds:.0f} s: {what}")
+
+
+class Stage(Scene):
+    """The demo, with a controller that can be killed without being started again."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, seed=3)
+        processes = self._processes()
+        self.launcher = Launcher([p for p in processes if p.name != "controller"], folder)
+        self._command: Process = next(p for p in processes if p.name == "controller")
+        self.controller: subprocess.Popen[bytes] | None = None
+
+    def open(self) -> None:
+        self.broker.start()
+        self.plant.start()
+        self.plant.fault("site/load_kw", LOAD_KW)
+        self.start_controller()
+        self.launcher.start()
+        self.wait_ready()
+
+    def start_controller(self) -> None:
+        with (self.folder / "controller.log").open("ab") as log:
+            self.controller = subprocess.Popen(self._command.command, stdout=log, stderr=log)
+
+    def kill_controller(self) -> None:
+        assert self.controller is not None
+        self.controller.kill()
+        self.controller.wait()
+
+    def close(self) -> None:
+        if self.controller is not None:
+            self.controller.terminate()
+            self.controller.wait(10.0)
+        super().close()
+
+    def ring(self) -> Ring:
+        return Ring.open(self.run_dir / "ring")
+
+    def decision(self) -> dict[str, Any]:
+        facts = self.facts()
+        assert facts is not None
+        return dict(facts["decision"])
+
+    def operator(self, p_kw: float, seconds: float) -> None:
+        message = {"v": 1, "kind": "operator", "ref": 1, "p_kw": p_kw, "valid_s": seconds}
+        assert ask(self.run_dir / "control.sock", message)["ok"]
+
+    def cancel(self) -> None:
+        ask(self.run_dir / "control.sock", {"v": 1, "kind": "cancel", "source": "operator"})
+
+    def battery_kw(self) -> float:
+        return self.plant.truth()["battery_kw"]
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    stage = Stage(tmp_path_factory.mktemp("stage"))
+    try:
+        stage.open()
+        yield stage
+    finally:
+        stage.close()
+
+
+def missed(stage: Stage) -> int:
+    newest = stage.ring().newest()
+    assert newest is not None
+    return int(newest["missed"])
+
+
+def cycles_pass(stage: Stage, number: int) -> None:
+    ring = stage.ring()
+    end = ring.total + number
+    wait(f"{number} cycles", lambda: ring.total >= end)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["same run folder", "another run folder"])
+def test_a_second_controller_refuses_to_start(stage: Stage, tmp_path: Path, elsewhere: bool) -> None:
+    folder = tmp_path / "run" if elsewhere else stage.run_dir
+    command = [sys.executable, "-m", "edge", "run", "-c", str(stage.config_path), "--run-dir", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 75, done.stderr
+    assert "RUN-002" in done.stderr and "edge status" in done.stderr
+
+
+def test_services_and_broker_may_die_without_costing_a_cycle(stage: Stage) -> None:
+    before, total = missed(stage), stage.ring().total
+    os.kill(stage.launcher.pid("services"), signal.SIGKILL)
+    stage.broker.kill()
+    cycles_pass(stage, 40)
+    assert stage.decision()["winner"] == "plan", "the controller keeps the plan that it has"
+    stage.broker.start()
+    wait("the link is back", lambda: ((stage.facts() or {}).get("link") or {}).get("connected") is True, 40.0)
+    rows = stage.ring().since(0)
+    lost = missed(stage) - before
+    assert stage.ring().total - total >= 40
+    assert lost == 0, f"{lost} cycles missed, lateness up to {rows['lateness_ns'].max() / 1e6:.1f} ms"
+
+
+def test_no_report_is_lost_while_the_broker_was_away(stage: Stage) -> None:
+    def all_stored() -> bool:
+        link = (stage.facts() or {})["link"] or {}
+        return bool(link.get("backlog", 1) <= 2 and link["confirmed"] > 0)
+
+    wait("the fleet has confirmed everything", all_stored, 40.0)
+    link = (stage.facts() or {})["link"]
+    assert stage.received() >= link["confirmed"]
+    assert link["dropped"] == 0
+
+
+def test_a_killed_controller_leaves_the_pcs_at_zero_and_returns_without_a_jump(stage: Stage) -> None:
+    stage.operator(40.0, 120.0)
+    wait("40 kW", lambda: abs(stage.battery_kw() - 40.0) < 2.0)
+    stage.kill_controller()
+    killed = time.monotonic()
+    wait("zero by the timer of the PCS", lambda: abs(stage.battery_kw()) < 1.0, DEAD_MAN_S + 4.0)
+    assert time.monotonic() - killed > DEAD_MAN_S - 1.5, "it was the timer of the PCS, not something of ours"
+    back_ns = time.monotonic_ns()
+    stage.start_controller()
+    wait("the controller is back", lambda: (stage.facts() or {"state": ""})["state"] == "running", 30.0)
+    wait("it decides again", lambda: stage.decision()["hi_kw"] > 1.0, 30.0)
+    cycles_pass(stage, 20)
+    assert largest_step_kw(stage, back_ns) <= RAMP_KW_PER_CYCLE + 1.0
+
+
+def test_a_quick_restart_takes_over_a_running_battery_without_a_jump(stage: Stage) -> None:
+    stage.operator(40.0, 120.0)
+    wait("40 kW", lambda: abs(stage.battery_kw() - 40.0) < 2.0)
+    killed_ns = time.monotonic_ns()
+    stage.kill_controller()
+    stage.start_controller()
+    cycles_pass(stage, 30)
+    assert largest_step_kw(stage, killed_ns) <= RAMP_KW_PER_CYCLE + 1.0
+    wait("the plan decides again", lambda: stage.decision()["winner"] == "plan", 30.0)
+
+
+def largest_step_kw(stage: Stage, since_ns: int) -> float:
+    """Return the largest change of the PCS power within one cycle, from the plant's own trace."""
+    trace = stage.plant.trace()
+    part = trace[trace["t_ns"] >= since_ns]
+    grid = np.arange(part["t_ns"][0], part["t_ns"][-1], 100_000_000)
+    power = np.interp(grid, part["t_ns"], part["pcs-1/p_kw"])
+    return float(np.abs(np.diff(power)).max())
+
+
+def test_history_has_every_second_in_which_a_controller_ran(stage: Stage) -> None:
+    cycles_pass(stage, 40)  # the recorder writes every two seconds
+    ran = {int(ms) // 1000 for ms in stage.ring().since(0)["utc_ms"]}
+    newest = max(ran)
+
+    def stored() -> set[int]:
+        command = [sys.executable, "-m", "edge", "history", "bms-1/soc", "--since", "10m", "--json"]
+        done = subprocess.run([*command, "-c", str(stage.config_path)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return {int(ms) // 1000 for ms in json.loads(done.stdout)["data"]["t_ms"]}
+
+    wanted = {second for second in ran if second < newest - 8}
+    wait("every second is stored", lambda: wanted <= stored(), 15.0)
+
+
+def send_raw(stage: Stage, raw: bytes) -> None:
+    client = Transport("intruder", Address("127.0.0.1", stage.broker.port))
+    client.start()
+    wait("connected", lambda: client.connected)
+    client.publish(command_topic("default", "demo"), raw, qos=1)
+    wait("sent", lambda: client.pending == 0)
+    client.stop()
+
+
+def stages_of(stage: Stage) -> list[dict[str, Any]]:
+    link = (stage.facts() or {})["link"] or {}
+    return list(link["commands"])
+
+
+def test_the_fleet_moves_the_battery_and_every_stage_is_acknowledged(stage: Stage) -> None:
+    with stage.fleet("dispatch", "demo", "-30kW", "--for", "8s", "--wait") as asked:
+        out, err = asked.communicate(timeout=40)
+    assert asked.returncode == 0, out + err
+    stages = [entry["stage"] for entry in json.loads(out)["data"]["stages"]]
+    assert stages[:2] == ["received", "accepted"]
+    assert {"active", "reached"} <= set(stages)
+    wait("back on the plan", lambda: stage.decision()["winner"] == "plan", 15.0)
+
+
+def command(stage: Stage, **changes: Any) -> Command:
+    now = time.time_ns() // 1_000_000
+    plain: dict[str, Any] = {
+        "v": 1,
+        "id": f"01TEST{now:020d}",
+        "issuer": "fleet",
+        "site": "demo",
+        "target": "site",
+        "kind": "setpoint",
+        "p_kw": 77.0,
+        "valid_from_ms": now,
+        "valid_to_ms": now + 5_000,
+        "seq": now,
+        "reason": "test",
+    }
+    return Command(**{**plain, **changes})
+
+
+BAD = [
+    ("EXPIRED", {"valid_from_ms": 1_000, "valid_to_ms": 2_000}, "an expired command"),
+    ("REPLAY", {"seq": 1}, "a sequence number from the past"),
+    ("RANGE", {"p_kw": 500.0}, "more than the nameplate"),
+    ("SITE", {"site": "other"}, "a command for another site"),
+]
+
+
+@pytest.mark.parametrize(("code", "changes"), [b[:2] for b in BAD], ids=[b[2] for b in BAD])
+def test_a_bad_command_is_refused_with_its_code_and_moves_nothing(
+    stage: Stage, code: str, changes: dict[str, Any]
+) -> None:
+    key = SigningKey.load(stage.config_path.parent / FLEET_KEY)
+    before = refusals(stage)
+    send_raw(stage, encode_command(command(stage, **changes), key))
+    wait(f"refused with {code}", lambda: refusals(stage).get(code, 0) > before.get(code, 0))
+    assert stage.decision()["winner"] == "plan"
+
+
+@pytest.mark.parametrize(
+    ("code", "how"),
+    [("SIG", "a stranger's key"), ("SIG", "a changed byte"), ("MALFORMED", "no JSON")],
+    ids=lambda value: str(value),
+)
+def test_what_is_not_signed_by_the_fleet_is_refused(stage: Stage, code: str, how: str) -> None:
+    own = SigningKey.load(stage.config_path.parent / FLEET_KEY)
+    raw = {
+        "a stranger's key": encode_command(command(stage), SigningKey.generate()),
+        "a changed byte": encode_command(command(stage), own).replace(b"77", b"78"),
+        "no JSON": b"\xff\x00{{{",
+    }[how]
+    before = refusals(stage)
+    send_raw(stage, raw)
+    wait(f"refused with {code}", lambda: refusals(stage).get(code, 0) > before.get(code, 0))
+    assert stage.decision()["winner"] == "plan"
+
+
+def refusals(stage: Stage) -> dict[str, int]:
+    link = (stage.facts() or {}).get("link") or {}
+    return dict(link.get("refused", {}))
+
+
+def test_a_dead_inverter_disturbs_nobody_and_comes_back(stage: Stage) -> None:
+    before = {d["name"]: d["polls"] for d in (stage.facts() or {})["devices"]}
+    late = missed(stage)
+    stage.plant.kill("pv-1")
+    wait("its points are no longer good", lambda: "pv-1/p_kw" in (stage.facts() or {})["bad_points"])
+    cycles_pass(stage, 20)
+    now = {d["name"]: d["polls"] for d in (stage.facts() or {})["devices"]}
+    assert all(now[name] - before[name] > 10 for name in ("pcs-1", "bms-1", "meter-1"))
+    stage.plant.restart("pv-1")
+    wait("good again", lambda: "pv-1/p_kw" not in (stage.facts() or {})["bad_points"], 30.0)
+    assert missed(stage) == late
+
+
+def test_a_corrupted_line_gives_errors_but_never_a_wrong_value(stage: Stage) -> None:
+    first = int(stage.ring().since(0)["cycle"][-1])
+    stage.plant.fault("wire-meter-1/corrupt", 0.02)
+    stage.plant.fault("wire-bms-1/drop", 0.02)
+    cycles_pass(stage, 60)
+    stage.plant.fault("wire-meter-1/corrupt", 0.0)
+    stage.plant.fault("wire-bms-1/drop", 0.0)
+    facts = stage.facts()
+    assert facts is not None
+    assert sum(d["errors"] for d in facts["devices"] if d["name"] in ("meter-1", "bms-1")) > 0
+    rows = stage.ring().since(first)
+    assert sum(wrong_values(stage, rows).values()) == 0
+
+
+def test_a_silent_bms_stops_the_battery_while_the_others_go_on(stage: Stage) -> None:
+    wait("the battery may move", lambda: stage.decision()["hi_kw"] > 1.0, 60.0)
+    stage.operator(30.0, 60.0)
+    wait("30 kW", lambda: abs(stage.battery_kw() - 30.0) < 2.0, 40.0)
+    late, polls = missed(stage), {d["name"]: d["polls"] for d in (stage.facts() or {})["devices"]}
+    stage.plant.fault("bms-1/silent", 1.0)
+    began = time.monotonic()
+    wait("zero", lambda: abs(stage.battery_kw()) < 1.0, 6.0)
+    assert time.monotonic() - began < 4.0
+    decision = stage.decision()
+    assert (decision["lo_kw"], decision["hi_kw"]) == (0.0, 0.0)
+    now = {d["name"]: d["polls"] for d in (stage.facts() or {})["devices"]}
+    assert all(now[name] > polls[name] for name in ("pcs-1", "meter-1", "pv-1"))
+    stage.plant.fault("bms-1/silent", 0.0)
+    wait("its points are good", lambda: "bms-1/soc" not in (stage.facts() or {})["bad_points"], 20.0)
+    assert stage.decision()["hi_kw"] == 0.0, "what was lost is not trusted at once"
+    stage.cancel()
+    assert missed(stage) == late
+
+
+def test_the_plant_has_seen_no_violation(stage: Stage) -> None:
+    assert {kind: seen["count"] for kind, seen in stage.plant.violations().items() if seen["count"]} == {}
