@@ -89,7 +89,7 @@ FLAGS = {
     zh="显示计划:电价时段、电池功率、荷电状态、费用与收益,以及接下来的动作。",
     examples="edge plan\nedge plan --width 120\nedge plan --ascii > plan.txt\nedge plan --json",
 )
-@option("--width", type=click.IntRange(40, 400), en="Width of the output.", zh="输出宽度。")
+@option("--width", type=click.IntRange(50, 400), en="Width of the output.", zh="输出宽度。")
 @option("--ascii", "ascii_only", is_flag=True, en="Draw without block characters.", zh="不使用方块字符。")
 @config_option
 @run_dir_option
@@ -148,7 +148,8 @@ def _problems(plan: dict[str, Any], now_ms: int) -> list[Problem]:
 def _text(plan: dict[str, Any], now_ms: int, width: int, ascii_only: bool) -> list[str]:
     out = [_headline(plan, now_ms)]
     if plan["status"] != "rules":
-        out += ["", *_chart(plan, width, ascii_only), "", *_money(plan), "", *_next(plan, now_ms)]
+        coming = _next(plan, now_ms)
+        out += ["", *_chart(plan, width, ascii_only), "", *_money(plan), *([""] if coming else []), *coming]
     notes = [say(*FLAGS.get(flag, (flag, flag))) for flag in plan["flags"]]
     notes += [say(f"tariff: {note}", f"电价:{note}") for note in plan["notes"]]
     return out + ([""] if notes else []) + [f"{say('note', '注')}: {note}" for note in notes]
@@ -201,7 +202,7 @@ def _chart(plan: dict[str, Any], width: int, ascii_only: bool) -> list[str]:
     ]
     kinds = dict.fromkeys(plan["levels"])
     legend = "  ".join(f"{LEVELS[k][0]} {say(*LEVELS[k][2:])}" for k in LEVELS if k in kinds)
-    return [f"{pad(name, LABEL)}{row}".rstrip() for name, row in [*rows, ("", legend)]]
+    return [f"{pad(name, LABEL)}{row}".rstrip() for name, row in rows] + [legend]
 
 
 def _hours(plan: dict[str, Any], firsts: list[int]) -> list[tuple[int, str]]:
@@ -226,7 +227,7 @@ def _money(plan: dict[str, Any]) -> list[str]:
         (say("demand, share of a day", "需量电费(日摊)"), with_["demand_cny"], idle["demand_cny"]),
         (say("bill", "电费合计"), plan["cost_cny"], plan["idle_cost_cny"]),
         (say("battery wear", "电池损耗"), with_["wear_cny"], idle["wear_cny"]),
-        (say("stored at the end", "期末储能价值"), -with_["stored_cny"], -idle["stored_cny"]),
+        (say("stored at the end", "期末储能价值"), 0.0 - with_["stored_cny"], 0.0 - idle["stored_cny"]),
     ]
     lines = [
         pad(str(name), 22)
@@ -249,7 +250,7 @@ def _next(plan: dict[str, Any], now_ms: int) -> list[str]:
             groups[-1][1].append(k)
         else:
             groups.append((kind, [k]))
-    out = [say("next", "接下来")]
+    out = [say("next", "接下来")] if groups else []
     for (sign, level), steps in groups[:NEXT]:
         span = f"{_clock(plan, t0 + steps[0] * step_ms)}-{_clock(plan, t0 + (steps[-1] + 1) * step_ms)}"
         mean = abs(sum(plan["battery_kw"][k] for k in steps)) / len(steps)
