@@ -61,8 +61,8 @@ class PlannerConfig:
     """Ageing per kWh discharged, in the order of the site's batteries."""
     load_csv: Path | None = None
     """Interval data of another year, used where the site has no history."""
-    load_csv_zone: str = ""
-    """Clock of the plant that it was recorded at; empty: the tariff's."""
+    load_csv_zone: str | None = None
+    """Clock of the plant that it was recorded at; None: the tariff's."""
     peak_start_kw: float = 0.0
     """Demand billed this month before the planner first ran."""
 
