@@ -23,6 +23,8 @@ HELD_MAX = 64
 REBIRTH_FIRST_NS = 5 * NS_PER_S
 REBIRTH_LONGEST_NS = 60 * NS_PER_S
 """Rebirth requests to one site are at least this far apart; the distance doubles from the first to this."""
+SILENT_NS = 3 * NS_PER_S
+"""A site that is STALE and silent for so long is asked to be born again: its birth may have been missed."""
 DEVICES_MAX = 256
 BD_SEQ = "bdSeq"
 
@@ -153,6 +155,8 @@ class Registry:
         self.sites: dict[str, Site] = {}
         self.changed: set[tuple[str, str]] = set()
         """(site, device) that changed since somebody last cleared it."""
+        self._up_ns: int | None = None
+        """Since when our own connection stands."""
 
     def restore(self, site: str, link: Link, bd_seq: int, birth_ms: int, heard_ms: int) -> None:
         """Remember a site from before a restart; nothing of it is believed until it is born again."""
@@ -179,17 +183,28 @@ class Registry:
         return self._in_order(site, message, now)
 
     def tick(self, now: Now) -> list[str]:
-        """Return the sites that must be asked to be born again because a message stayed missing."""
+        """Return the sites to be asked to be born again: a message stayed missing, or they are silent."""
         asked = []
         for site in self.sites.values():
-            if site.held and now.mono_ns >= site.held_until_ns:
+            waited_long = bool(site.held) and now.mono_ns >= site.held_until_ns
+            if waited_long:
                 self._doubt(site, now.utc_ms)
-                if self._ask(site, now, "").rebirth:
-                    asked.append(site.name)
+            if (waited_long or self._is_silent(site, now)) and self._ask(site, now, "").rebirth:
+                asked.append(site.name)
         return asked
+
+    def _is_silent(self, site: Site, now: Now) -> bool:
+        if self._up_ns is None or site.link is not Link.STALE:
+            return False
+        return now.mono_ns - max(self._up_ns, site.heard_ns) > SILENT_NS
+
+    def link_up(self, now: Now) -> None:
+        """Our own connection stands, and everything that is sent from now on is seen."""
+        self._up_ns = now.mono_ns
 
     def link_lost(self, now: Now) -> None:
         """Our own connection is gone: whatever happens now is not seen, so nothing can be believed."""
+        self._up_ns = None
         for site in self.sites.values():
             if site.link is Link.ONLINE:
                 self._doubt(site, now.utc_ms)

@@ -238,6 +238,7 @@ class Server:
             log.error("the broker does not grant the topics of tenant %s", self._settings.tenant)
             return
         self._publish(self._state(online=True))
+        self._registry.link_up(clock())
         self._confirmed.clear()
         self._on_ready()
         self._on_ready = _nothing

@@ -165,6 +165,18 @@ def test_losing_our_own_connection_makes_everything_stale() -> None:
     assert registry.changed == {("demo", ""), ("demo", "pcs-1")}
 
 
+def test_a_silent_site_whose_birth_was_missed_is_asked_once_our_connection_stands() -> None:
+    registry, _ = play([B])
+    registry.apply(Message(BORN, "gone", "", B.payload), at(0))
+    registry.apply(Message(DIED, "gone", "", Payload((bd(3),))), at(0))
+    registry.link_lost(at(1))
+    assert registry.tick(at(50)) == []
+    registry.link_up(at(51))
+    assert [s for s in range(52, 120) if registry.tick(at(s))] == [55, 60, 70, 90]
+    registry.apply(B, at(120))
+    assert registry.tick(at(1000)) == []
+
+
 def test_a_death_is_still_understood_after_our_own_connection_was_lost() -> None:
     registry, _ = play([B, D])
     registry.link_lost(at(1))

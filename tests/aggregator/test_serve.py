@@ -6,9 +6,11 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
+
+import pytest
 
 from aggregator.ingest import read_table, unpack
 from aggregator.store import Store
@@ -52,6 +54,15 @@ class Fleet(Protocol):
     def start(self) -> "Fleet": ...
     def end(self, number: int = signal.SIGTERM) -> float: ...
     def site(self, name: str, trusted: bool = True, **more: int) -> Site: ...
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[Broker]:
+    """A broker that a test may stop."""
+    broker = Broker(tmp_path / "own broker")
+    broker.start()
+    yield broker
+    broker.stop()
 
 
 Until = Callable[[Callable[[], object]], None]
@@ -221,26 +232,23 @@ def test_the_host_says_that_it_is_online_also_after_a_late_will(fleet: Fleet, un
 
 
 def test_without_a_broker_everything_is_stale_and_it_comes_back(
-    fleet: Fleet, until: Until, tmp_path: Path
+    fleet: Fleet, own_broker: Broker, until: Until
 ) -> None:
-    own = Broker(tmp_path / "own broker")
-    own.start()
-    fleet.port = own.port
+    fleet.port = own_broker.port
     site = fleet.site("demo")
     fleet.start()
     site.start()
     site.report()
     until(lambda: site.confirmed)
-    own.stop()
+    own_broker.stop()
     until(lambda: cli(fleet, "status")[1]["data"]["connected"] is False)
     code, answer = cli(fleet, "sites")
     assert code == 7 and answer["data"]["sites"][0]["state"] in ("stale", "offline")
     assert cli(fleet, "dispatch", "demo", "40kW", "--for", "20s")[0] == 8
-    own.start()
+    own_broker.start()
+    until(lambda: site.link.connected and cli(fleet, "status")[1]["data"]["connected"])
+    site.birth()
     until(lambda: cli(fleet, "status")[1]["data"]["online"] == 1)
-    site.stop()
-    fleet.end()
-    own.stop()
 
 
 def test_the_key_is_made_once_and_only_for_its_owner(fleet: Fleet) -> None:
