@@ -69,7 +69,7 @@ def address_of(fleet: FleetTable) -> Address:
     secure = url.scheme == "mqtts"
     return Address(
         url.hostname or "127.0.0.1",
-        url.port or (8883 if secure else 1883),
+        url.port or 1883,
         fleet.username or "",
         fleet.password_file.read_text("utf-8").strip() if fleet.password_file else "",
         fleet.ca_file if secure else None,
