@@ -1,5 +1,7 @@
 """A stretch of records as one blob: every number of the row becomes a column, packed without loss, then zlib.
 
+Columns that are equal to an earlier one (readings of one reply share their time) are stored once. The blob
+begins with a table: the length of each column, or how many columns back its equal stands (negative).
 Works for any structured type of numbers, also nested ones: it knows offsets, not meanings. One column can be
 read without decoding the others.
 """
@@ -74,10 +76,15 @@ def _view(rows: NDArray[np.uint8], column: Column) -> NDArray[np.generic]:
 def pack(rows: Rows) -> bytes:
     """Return the records (N,) as a blob."""
     raw = np.frombuffer(rows.tobytes(), np.uint8).reshape(len(rows), rows.dtype.itemsize)
-    parts = [_pack_column(_view(raw, column)) for column in columns(rows.dtype)]
-    lengths = series.pack_integers(np.array([len(part) for part in parts], np.int64))
-    head = len(rows).to_bytes(4, "little") + len(lengths).to_bytes(4, "little")
-    return head + zlib.compress(lengths + b"".join(parts), 6)
+    parts: dict[bytes, int] = {}
+    lengths = []
+    for number, column in enumerate(columns(rows.dtype)):
+        packed = _pack_column(_view(raw, column))
+        same = parts.setdefault(packed, number)
+        lengths.append(len(packed) if same == number else same - number)
+    table = series.pack_integers(np.array(lengths, np.int64))
+    head = len(rows).to_bytes(4, "little") + len(table).to_bytes(4, "little")
+    return head + zlib.compress(table + b"".join(parts), 6)
 
 
 def _pack_column(column: NDArray[np.generic]) -> bytes:
@@ -95,37 +102,37 @@ def _unpack_column(data: bytes, column: Column, size: int) -> NDArray[np.generic
     return series.unpack_integers(data, size).astype(column.code)
 
 
-def _open(blob: bytes, dtype: np.dtype[np.void]) -> tuple[int, bytes, NDArray[np.int64]]:
-    """Return the number of records, the packed bytes, and where each column begins (and the last ends)."""
+def _open(blob: bytes, dtype: np.dtype[np.void]) -> tuple[int, list[bytes]]:
+    """Return the number of records and the packed columns."""
     size, table = int.from_bytes(blob[:4], "little"), int.from_bytes(blob[4:8], "little")
     try:
         body = zlib.decompress(blob[HEAD:])
     except zlib.error as error:
         raise ValueError(f"not a stretch of records: {error}") from error
-    lengths = series.unpack_integers(body[:table], len(columns(dtype)))
-    begins = np.concatenate(([table], table + np.cumsum(lengths)))
-    if begins[-1] != len(body) or (lengths < 0).any():
+    lengths = series.unpack_integers(body[:table], len(columns(dtype))).tolist()
+    parts: list[bytes] = []
+    at = table
+    for number, length in enumerate(lengths):
+        if not -number <= length <= len(body) - at:
+            raise ValueError("not a stretch of records of this layout")
+        parts.append(body[at : at + length] if length >= 0 else parts[number + length])
+        at += max(length, 0)
+    if at != len(body) or size > at:
         raise ValueError("not a stretch of records of this layout")
-    return size, body, begins
+    return size, parts
 
 
 def unpack(blob: bytes, dtype: np.dtype[np.void]) -> Rows:
     """Return the records of a blob, bit for bit; ValueError when it is damaged or of another layout."""
-    size, body, begins = _open(blob, dtype)
+    size, parts = _open(blob, dtype)
     raw = np.zeros((size, dtype.itemsize), np.uint8)
-    for number, column in enumerate(columns(dtype)):
-        packed = body[begins[number] : begins[number + 1]]
+    for column, packed in zip(columns(dtype), parts, strict=True):
         _view(raw, column)[:] = _unpack_column(packed, column, size)
     return raw.reshape(-1).view(dtype)
 
 
 def unpack_columns(blob: bytes, dtype: np.dtype[np.void], names: list[str]) -> list[NDArray[np.generic]]:
     """Return some columns (N,) of a blob, by name; ValueError as for ``unpack``."""
-    size, body, begins = _open(blob, dtype)
-    where = {column.name: number for number, column in enumerate(columns(dtype))}
-    found = []
-    for name in names:
-        number = where[name]
-        packed = body[begins[number] : begins[number + 1]]
-        found.append(_unpack_column(packed, columns(dtype)[number], size))
-    return found
+    size, parts = _open(blob, dtype)
+    known = {column.name: (column, packed) for column, packed in zip(columns(dtype), parts, strict=True)}
+    return [_unpack_column(packed, column, size) for column, packed in (known[name] for name in names)]

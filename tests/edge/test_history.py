@@ -94,6 +94,21 @@ def test_a_blob_of_another_layout_is_refused() -> None:
         chunk.unpack(blob, np.dtype([("cycle", "<u8")]))
     with pytest.raises(ValueError, match="stretch"):
         chunk.unpack(blob[:-9], DTYPE)
+    with pytest.raises(ValueError, match="layout"):
+        chunk.unpack(b"\xff\xff\xff\x7f" + blob[4:], DTYPE)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.binary(min_size=1, max_size=4))
+def test_a_damaged_blob_is_refused_or_equal_but_never_different(at: int, noise: bytes) -> None:
+    rows = make_rows(9)
+    blob = chunk.pack(rows)
+    at %= len(blob)
+    damaged = blob[:at] + noise + blob[at + len(noise) :]
+    try:
+        assert chunk.unpack(damaged, DTYPE).tobytes() == rows.tobytes()
+    except ValueError:
+        pass
 
 
 def test_what_is_appended_in_small_flushes_comes_back(history: History) -> None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from edge.cli import program
 from edge.cli.init import demo_text
-from edge.history import FILE
+from edge.history import FILE, History
 from edge.ring import Ring
 from edge.services.recorder import Recorder
 from models.proposal import Request, Source
@@ -97,17 +97,31 @@ def test_a_changed_owner_is_named(folder: RunFolder, tmp_path: Path) -> None:
     assert owner["largest"] is None
 
 
-def test_records_of_another_layout_are_not_run(folder: RunFolder, tmp_path: Path) -> None:
-    """A site file with fewer points does not fit the records."""
-    text = demo_text()
-    start = text.index("[[pv]]")
-    path = changed_ring(folder, tmp_path / "changed", text[start:], text[start:].replace("pv-1", "pv-2"))
-    renamed = run(path, "--json")
-    assert data(renamed)["cycles"] == CYCLES, "names alone do not matter"
-    broken = changed_ring(folder, tmp_path / "broken", "[site]", "[sight]")
-    result = run(broken, "--json")
+def test_names_alone_make_no_difference(folder: RunFolder, tmp_path: Path) -> None:
+    path = changed_ring(folder, tmp_path / "changed", '"pv-1"', '"pv-2"')
+    assert data(run(path, "--json"))["differing"] == 0
+
+
+def test_a_site_that_cannot_be_built_any_more(folder: RunFolder, tmp_path: Path) -> None:
+    result = run(changed_ring(folder, tmp_path / "broken", "[site]", "[sight]"), "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["problems"]
+
+
+def test_records_of_another_layout_are_counted_but_not_run(folder: RunFolder, tmp_path: Path) -> None:
+    """A device with fewer points does not fit the records; what fits is still replayed."""
+    recorder = Recorder(folder.path, tmp_path)
+    recorder.turn(0.0, flush=True)
+    recorder.close()
+    history = History.open(tmp_path / FILE, writable=True)
+    ((layout, rows),) = history.records(0, 2**53)
+    text = demo_text().replace("yunchu/pv60_opcua", "eastron/sdm630")
+    history.append(history.layout(rows.dtype, layout.points, text, "older"), rows)
+    history.close()
+    result = run(tmp_path / FILE)
+    assert result.exit_code == 0, result.output
+    assert f"{len(rows)} cycles, 0 differences" in result.stdout
+    assert f"{len(rows)} cycles have another layout" in result.stdout
 
 
 def test_files_that_cannot_be_replayed(tmp_path: Path, run_folder: Maker) -> None:
