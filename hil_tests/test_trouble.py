@@ -23,7 +23,7 @@ from cloud_link.protocol.topics import command_topic
 from cloud_link.transport import Address, Transport
 from edge.cli.init import FLEET_KEY
 from edge.demo.measure import wrong_values
-from edge.demo.scene import Scene
+from edge.demo.scene import SITE, TENANT, Scene
 from edge.launch import Launcher, Process
 from edge.mailbox import ask
 from edge.ring import Ring
@@ -204,14 +204,9 @@ def send_raw(stage: Stage, raw: bytes) -> None:
     client = Transport("intruder", Address("127.0.0.1", stage.broker.port))
     client.start()
     wait("connected", lambda: client.connected)
-    client.publish(command_topic("default", "demo"), raw, qos=1)
+    client.publish(command_topic(TENANT, SITE), raw, qos=1)
     wait("sent", lambda: client.pending == 0)
     client.stop()
-
-
-def stages_of(stage: Stage) -> list[dict[str, Any]]:
-    link = (stage.facts() or {})["link"] or {}
-    return list(link["commands"])
 
 
 def test_the_fleet_moves_the_battery_and_every_stage_is_acknowledged(stage: Stage) -> None:
@@ -255,9 +250,9 @@ def test_a_bad_command_is_refused_with_its_code_and_moves_nothing(
     stage: Stage, code: str, changes: dict[str, Any]
 ) -> None:
     key = SigningKey.load(stage.config_path.parent / FLEET_KEY)
-    before = refusals(stage)
+    before = rejected(stage)[0]
     send_raw(stage, encode_command(command(stage, **changes), key))
-    wait(f"refused with {code}", lambda: refusals(stage).get(code, 0) > before.get(code, 0))
+    wait(f"refused with {code}", lambda: rejected(stage) == (before + 1, code))
     assert stage.decision()["winner"] == "plan"
 
 
@@ -273,15 +268,16 @@ def test_what_is_not_signed_by_the_fleet_is_refused(stage: Stage, code: str, how
         "a changed byte": encode_command(command(stage), own).replace(b"77", b"78"),
         "no JSON": b"\xff\x00{{{",
     }[how]
-    before = refusals(stage)
+    before = rejected(stage)[0]
     send_raw(stage, raw)
-    wait(f"refused with {code}", lambda: refusals(stage).get(code, 0) > before.get(code, 0))
+    wait(f"refused with {code}", lambda: rejected(stage) == (before + 1, code))
     assert stage.decision()["winner"] == "plan"
 
 
-def refusals(stage: Stage) -> dict[str, int]:
-    link = (stage.facts() or {}).get("link") or {}
-    return dict(link.get("refused", {}))
+def rejected(stage: Stage) -> tuple[int, str]:
+    """Return how many commands the site has refused, and the code of the last one."""
+    commands = ((stage.facts() or {}).get("link") or {}).get("commands") or {}
+    return int(commands.get("rejected", 0)), str(commands.get("last_rejection", ""))
 
 
 def test_a_dead_inverter_disturbs_nobody_and_comes_back(stage: Stage) -> None:

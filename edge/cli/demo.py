@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 SETPOINT_AT_S = 20.0
 SETPOINT_FOR_S = 15.0
-SETTLE_S = 3.0
-"""After the last second of the demo: time for the last reports to be stored."""
+JOIN_S = 5.0
 MIN_S = 45.0
 """Shorter than this, the setpoint cannot come, be followed and expire."""
 LOOK_S = 0.5
@@ -125,8 +124,7 @@ class Show:
         self._watch(began)
         if self._length_s is None or self._stop.is_set():
             return None
-        director.join(SETTLE_S)
-        time.sleep(SETTLE_S)
+        director.join(JOIN_S)
         report = measure(scene, first_cycle, before, self._order())
         rows = checks(report, self._length_s, scene.config.period_ms / 1000)
         click.echo(

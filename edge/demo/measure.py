@@ -5,6 +5,7 @@ the device really showed it, a report counts as received when the fleet has stor
 """
 
 import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from models.point import Quality
 
 REACH_KW = 2.0
 """Measured power this near to the setpoint counts as reached."""
+ARRIVE_S = 5.0
 MISSED_MAX = 3
 CYCLES_SHARE = 590 / 600
 """Of the cycles that the time has room for."""
@@ -51,7 +53,7 @@ def measure(
     rows = ring.since(first_cycle)
     late_ms = rows["lateness_ns"] / 1e6
     facts = gather(scene.run_dir)
-    link, plan = facts["link"] or {}, facts["plan"] or {}
+    plan = facts["plan"] or {}
     return {
         "cycles": len(rows),
         "missed": int(rows["missed"][-1] - rows["missed"][0]) if len(rows) else 0,
@@ -68,8 +70,21 @@ def measure(
             "idle_cost_cny": plan.get("idle_cost_cny"),
         },
         "setpoint": _setpoint(rows, scene, order),
-        "telemetry": {"sent": int(link.get("sent", 0)), "received": scene.received()},
+        "telemetry": telemetry(scene),
     }
+
+
+def telemetry(scene: Scene) -> dict[str, int]:
+    """Return how many reports the site had made until now, and how many of them the fleet has stored.
+
+    A report is made every second, so the newest ones are given a moment to arrive.
+    """
+    sent = int(((scene.facts() or {}).get("link") or {}).get("newest", 0))
+    deadline = time.monotonic() + ARRIVE_S
+    received = scene.received()
+    while received < sent and time.monotonic() < deadline:
+        received = scene.received()
+    return {"sent": sent, "received": min(received, sent)}
 
 
 def _round(value: Any) -> float:

@@ -19,6 +19,8 @@ from edge.launch import Launcher, Process
 from models.errors import StoreError, YunchuError
 
 SITE = "demo"
+TENANT = "demo"
+"""As in the demo's site file."""
 READY_S = 60.0
 LOOK_S = 0.2
 SOC_START = 0.55
@@ -109,8 +111,7 @@ class Scene:
         """Return how many different reports the fleet has stored."""
         with self.fleet("sites", SITE) as asked:
             out = asked.communicate(timeout=30)[0]
-        data = json.loads(out)["data"]
-        return int(data["reports"])
+        return int(json.loads(out)["data"]["sites"][0]["received"])
 
     def _write_site(self) -> None:
         """Write configuration, tariff, load file and keys, as ``edge init --demo`` does."""
@@ -121,7 +122,19 @@ class Scene:
         broker = f"mqtt://127.0.0.1:{self.broker.port}"
         folder = self.config_path.parent
         keys = ("--key", str(folder / FLEET_KEY), "--site-keys", str(folder / SITE_KEYS))
-        serve = (sys.executable, "-m", "aggregator", "serve", "--db", str(self.db), "--broker", broker, *keys)
+        serve = (
+            sys.executable,
+            "-m",
+            "aggregator",
+            "serve",
+            "--db",
+            str(self.db),
+            "--broker",
+            broker,
+            "--tenant",
+            TENANT,
+            *keys,
+        )
         return (Process("fleet", serve), *gateway_processes(self.config_path, self.run_dir))
 
 
