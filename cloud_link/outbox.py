@@ -1,13 +1,14 @@
-"""Reports kept on disk until the fleet has confirmed them.
+"""Reports kept until the fleet has confirmed them.
 
 Every report gets the next number. A row stands for the numbers ``first`` to ``number``: when the store is
 full, the oldest rows are merged in pairs, so that a very long outage costs resolution of the oldest part,
-never a hole. Not here: when and how rows are sent.
+never a hole. The newest few rows are held in memory: on a healthy link they are confirmed before they would be
+written, which spares the flash; a crash may cost those few. Not here: when and how rows are sent.
 """
 
 import secrets
 import sqlite3
-import zlib
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,25 +16,22 @@ from types import TracebackType
 
 from models.errors import StoreError
 
+FRESH_ROWS = 5
+"""Rows held in memory before they are written together: seconds that a crash may cost."""
+FRESH_MAX = 3600
+"""Rows held in memory while the disk takes nothing; beyond it the oldest are merged."""
+REMEMBER_EVERY = 300
+"""How far the number on disk may lag behind the confirmed one."""
 LEAP = 1000
-"""Numbers skipped when the machine was started anew: SQLite in NORMAL mode may forget the last seconds,
-the fleet may have them, and no number may be given twice. The next row covers the skipped ones."""
+"""Numbers skipped at each opening, so that none is ever given twice, whatever a crash or a power cut (SQLite
+in NORMAL mode) made the disk forget. The next row covers the skipped ones."""
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _THIN_PAIRS = 256
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS report (number INTEGER PRIMARY KEY, first INTEGER NOT NULL, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS memo (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
-
-
-def _boot() -> int:
-    """Return a number that changes when the machine is started anew."""
-    try:
-        return zlib.crc32(_BOOT_ID.read_bytes())
-    except OSError:
-        return secrets.randbits(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +59,9 @@ class Outbox:
         merge: Callable[[bytes, bytes], bytes] = lambda older, newer: newer,
     ) -> None:
         self._max_rows, self._merge = max(max_rows, 2), merge
+        self._fresh: deque[Row] = deque()
+        self.problem = ""
+        """Why the disk takes nothing at the moment; empty when it does."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -72,21 +73,25 @@ class Outbox:
             raise StoreError(f"{path}: {error}") from error
 
     def _recall(self) -> None:
-        self.epoch: int = self.recall("epoch") or secrets.randbits(52) + 1
+        known = self.recall("epoch")
+        self.epoch: int = known or secrets.randbits(52) + 1
         """Random number of this file; numbers mean nothing without it."""
         self.remember("epoch", self.epoch)
         self.confirmed: int = self.recall("confirmed")
-        """The fleet has everything up to here."""
+        """The fleet has everything up to here (as far as the disk remembers, at first)."""
+        self._remembered = self.confirmed
         self.dropped: int = self.recall("dropped")
         """Reports that were merged into their successor because the store was full."""
         rows, highest = self._db.execute("SELECT count(*), max(number) FROM report").fetchone()
-        self.backlog: int = rows
-        """Rows that wait for confirmation."""
+        self._on_disk: int = rows
         self.newest: int = max(highest or 0, self.confirmed)
         """Highest number given so far."""
-        boot = _boot()
-        self._leap = LEAP if self.newest and boot != self.recall("boot") else 0
-        self.remember("boot", boot)
+        self._leap = LEAP if known else 0
+
+    @property
+    def backlog(self) -> int:
+        """Rows that wait for confirmation."""
+        return self._on_disk + len(self._fresh)
 
     def recall(self, name: str) -> int:
         """Return a small number kept beside the reports, 0 when it was never set."""
@@ -98,33 +103,51 @@ class Outbox:
         self._db.execute("INSERT OR REPLACE INTO memo VALUES (?, ?)", (name, value))
 
     def add(self, body: bytes) -> Row:
-        """Store a report and return it with its number; StoreError when the disk refuses."""
+        """Keep a report and return it with its number. A disk that takes nothing shows in ``problem``."""
         row = Row(self.newest + 1, self.newest + 1 + self._leap, body)
+        self._fresh.append(row)
+        self.newest, self._leap = row.number, 0
+        if len(self._fresh) >= FRESH_ROWS or self.backlog > self._max_rows:
+            self.flush()
+        return row
+
+    def flush(self) -> None:
+        """Write what is in memory; keep it there, bounded, when the disk does not take it."""
         try:
-            self._db.execute("INSERT INTO report VALUES (?, ?, ?)", (row.number, row.first, row.body))
-            self.newest, self.backlog, self._leap = row.number, self.backlog + 1, 0
-            if self.backlog > self._max_rows:
+            self._in_one_go(self._write_fresh)
+            self._on_disk += len(self._fresh)
+            self._fresh.clear()
+            self.problem = ""
+            if self._on_disk > self._max_rows:
                 self._thin()
         except sqlite3.Error as error:
-            raise StoreError(f"outbox: {error}") from error
-        return row
+            self.problem = f"outbox: {error}"
+            while len(self._fresh) > FRESH_MAX:
+                older, newer = self._fresh.popleft(), self._fresh.popleft()
+                self._fresh.appendleft(self._merged(older, newer))
+                self.dropped += 1
 
     def confirm(self, number: int) -> int:
         """Forget what the fleet has: everything up to ``number``; return how many rows that were.
 
         A number that was never given, or an old one, changes nothing.
+
+        Raises:
+            StoreError: the disk does not forget; it will be confirmed again.
         """
         if not self.confirmed < number <= self.newest:
             return 0
-        try:
-            self._db.execute("BEGIN")
-            rows = self._db.execute("DELETE FROM report WHERE number <= ?", (number,)).rowcount
-            self.remember("confirmed", number)
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._undo()
-            raise StoreError(f"outbox: {error}") from error
-        self.confirmed, self.backlog = number, self.backlog - rows
+        rows = 0
+        if self._on_disk or number - self._remembered >= REMEMBER_EVERY:
+            try:
+                rows = self._in_one_go(lambda: self._delete(number))
+            except sqlite3.Error as error:
+                raise StoreError(f"outbox: {error}") from error
+            self._on_disk, self._remembered = self._on_disk - rows, number
+        while self._fresh and self._fresh[0].number <= number:
+            self._fresh.popleft()
+            rows += 1
+        self.confirmed = number
         return rows
 
     def after(self, number: int, limit: int) -> list[Row]:
@@ -132,33 +155,56 @@ class Outbox:
         found = self._db.execute(
             "SELECT first, number, body FROM report WHERE number > ? ORDER BY number LIMIT ?", (number, limit)
         )
-        return [Row(*row) for row in found]
+        rows = [Row(*row) for row in found] if self._on_disk else []
+        return rows + [row for row in self._fresh if row.number > number][: limit - len(rows)]
+
+    def _write_fresh(self) -> int:
+        rows = [(row.number, row.first, row.body) for row in self._fresh]
+        return self._db.executemany("INSERT INTO report VALUES (?, ?, ?)", rows).rowcount
+
+    def _delete(self, number: int) -> int:
+        self.remember("confirmed", number)
+        return self._db.execute("DELETE FROM report WHERE number <= ?", (number,)).rowcount
+
+    def _merged(self, older: Row, newer: Row) -> Row:
+        return Row(older.first, newer.number, self._merge(older.body, newer.body))
 
     def _thin(self) -> None:
         """Merge the oldest rows in pairs: the newer one of each takes over the numbers of the older one."""
-        rows = self.after(0, min(2 * _THIN_PAIRS, self.backlog // 2 * 2))
+        rows = self.after(0, min(2 * _THIN_PAIRS, self._on_disk // 2 * 2))
         pairs = list(zip(rows[::2], rows[1::2], strict=False))
-        self._db.execute("BEGIN")
-        try:
+
+        def replace() -> int:
             for older, newer in pairs:
+                row = self._merged(older, newer)
                 self._db.execute("DELETE FROM report WHERE number = ?", (older.number,))
                 self._db.execute(
                     "UPDATE report SET first = ?, body = ? WHERE number = ?",
-                    (older.first, self._merge(older.body, newer.body), newer.number),
+                    (row.first, row.body, row.number),
                 )
             self.remember("dropped", self.dropped + len(pairs))
+            return len(pairs)
+
+        gone = self._in_one_go(replace)
+        self.dropped, self._on_disk = self.dropped + gone, self._on_disk - gone
+
+    def _in_one_go(self, work: Callable[[], int]) -> int:
+        """Do all of it or nothing."""
+        self._db.execute("BEGIN")
+        try:
+            rows = work()
             self._db.execute("COMMIT")
         except sqlite3.Error:
-            self._undo()
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             raise
-        self.dropped, self.backlog = self.dropped + len(pairs), self.backlog - len(pairs)
-
-    def _undo(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
+        return rows
 
     def close(self) -> None:
-        """Close the file."""
+        """Write what is in memory and close the file."""
+        if self._fresh or self.confirmed != self._remembered:
+            self.flush()
+            self.remember("confirmed", self.confirmed)
         self._db.close()
 
     def __enter__(self) -> "Outbox":

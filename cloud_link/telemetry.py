@@ -62,6 +62,8 @@ class LinkCounters:
     """Messages received that mean nothing or prove nothing."""
     connects: int = 0
     last_problem: str = ""
+    disk_problem: str = ""
+    """Why reports cannot be written at the moment; empty = they can."""
 
 
 class Telemetry:
@@ -179,6 +181,7 @@ class Telemetry:
         counters.host_online = self._host_online and self._granted
         counters.backlog, counters.dropped, counters.newest = outbox.backlog, outbox.dropped, outbox.newest
         counters.connects = self._transport.connects
+        counters.disk_problem = outbox.problem
 
     # --- connection --------------------------------------------------------------------------------------
 

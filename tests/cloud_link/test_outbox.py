@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cloud_link import outbox
-from cloud_link.outbox import LEAP, Outbox
+from cloud_link.outbox import FRESH_ROWS, LEAP, REMEMBER_EVERY, Outbox, Row
 from models.errors import StoreError
 
 
@@ -32,33 +32,61 @@ def test_a_confirmation_that_is_old_or_of_the_future_changes_nothing(tmp_path: P
         assert (box.confirmed, box.backlog) == (3, 2)
 
 
-def test_it_remembers_over_a_restart_of_the_process(tmp_path: Path) -> None:
+def test_it_remembers_over_an_orderly_restart(tmp_path: Path) -> None:
     with Outbox(tmp_path / "outbox.db") as box:
-        for _ in range(5):
+        for _ in range(7):
             box.add(b"x")
         box.confirm(2)
         box.remember("bd_seq", 7)
         epoch = box.epoch
     with Outbox(tmp_path / "outbox.db") as box:
-        assert (box.epoch, box.confirmed, box.newest, box.backlog) == (epoch, 2, 5, 3)
+        assert (box.epoch, box.confirmed, box.newest, box.backlog) == (epoch, 2, 7, 5)
         assert box.recall("bd_seq") == 7
-        assert box.add(b"y").number == 6
+        assert box.add(b"y") == Row(8, 8 + LEAP, b"y")
+        assert box.add(b"z") == Row(9 + LEAP, 9 + LEAP, b"z")
+        assert covered(box) == list(range(3, 10 + LEAP))
 
 
-@pytest.mark.parametrize("confirmed", [2, 5], ids=["with a backlog", "all confirmed"])
-def test_after_a_power_cut_no_number_is_given_twice_and_none_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, confirmed: int
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 400), st.floats(0.0, 1.0)), min_size=1, max_size=5))
+def test_whatever_a_crash_forgets_no_number_is_given_twice_and_none_is_missing(
+    tmp_path: Path, lives: list[tuple[int, float]]
 ) -> None:
+    """Each life adds some reports, has a share confirmed, and ends without a goodbye."""
+    path = tmp_path / "crash.db"
+    for old in tmp_path.glob("crash.db*"):
+        old.unlink()
+    given_numbers: set[int] = set()
+    stored = 0
+    for reports, share in lives:
+        box = Outbox(path)
+        known = [(row.first, row.number) for row in box.after(0, 10_000)]
+        for _ in range(reports):
+            row = box.add(b"x")
+            known.append((row.first, row.number))
+            assert row.number not in given_numbers
+            given_numbers.add(row.number)
+        assert all(
+            first <= max(stored, number_before) + 1
+            for number_before, (first, _) in zip(
+                [stored, *(number for _, number in known)], known, strict=False
+            )
+        )
+        upto = known[round(share * (len(known) - 1))][1] if known else 0
+        box.confirm(upto)
+        stored = max(stored, upto)
+        box._db.close()
+
+
+def test_a_healthy_link_does_not_touch_the_disk(tmp_path: Path) -> None:
     with Outbox(tmp_path / "outbox.db") as box:
-        for _ in range(5):
-            box.add(b"x")
-        box.confirm(confirmed)
-    monkeypatch.setattr(outbox, "_boot", lambda: 1)
-    with Outbox(tmp_path / "outbox.db") as box:
-        row = box.add(b"y")
-        assert (row.first, row.number) == (6, 6 + LEAP)
-        assert box.add(b"z").number == 7 + LEAP
-        assert covered(box) == list(range(confirmed + 1, 8 + LEAP))
+        for _ in range(REMEMBER_EVERY - 1):
+            box.confirm(box.add(b"x").number)
+        assert box.recall("confirmed") == 0
+        box.confirm(box.add(b"x").number)
+        assert box.recall("confirmed") == REMEMBER_EVERY
+        box.add(b"y")
+        assert [row.body for row in box.after(0, 9)] == [b"y"], "what is in memory counts"
 
 
 def test_every_file_has_its_own_epoch(tmp_path: Path) -> None:
@@ -105,16 +133,24 @@ def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
         Outbox(tmp_path / "outbox.db")
 
 
-def test_a_disk_that_refuses_is_said_and_costs_no_number(tmp_path: Path) -> None:
+def test_a_disk_that_refuses_costs_nothing_while_the_memory_lasts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "FRESH_MAX", 20)
     with Outbox(tmp_path / "outbox.db") as box:
-        box.add(b"x")
-        with sqlite3.connect(tmp_path / "outbox.db") as other:
-            other.execute(
-                "CREATE TRIGGER full BEFORE INSERT ON report BEGIN SELECT RAISE(ABORT, 'full'); END"
-            )
-        with pytest.raises(StoreError, match="full"):
-            box.add(b"y")
-        with sqlite3.connect(tmp_path / "outbox.db") as other:
-            other.execute("DROP TRIGGER full")
+        other = sqlite3.connect(tmp_path / "outbox.db")
+        other.execute("CREATE TRIGGER full BEFORE INSERT ON report BEGIN SELECT RAISE(ABORT, 'full'); END")
+        other.commit()
+        for _ in range(20):
+            box.add(b"x")
+        assert "full" in box.problem and (box.backlog, box.dropped) == (20, 0)
+        for _ in range(10):
+            box.add(b"x")
+        assert (box.backlog, box.dropped) == (20, 10)
+        assert box.confirm(5) == 0, "the first row stands for more than these"
+        other.execute("DROP TRIGGER full")
+        other.commit()
         other.close()
-        assert box.add(b"z").number == 2
+        for _ in range(FRESH_ROWS):
+            box.add(b"y")
+        assert box.problem == "" and covered(box) == list(range(1, 36))
