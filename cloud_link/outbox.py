@@ -2,8 +2,8 @@
 
 Every report gets the next number. A row stands for the numbers ``first`` to ``number``: when the store is
 full, the oldest rows are merged in pairs, so that a very long outage costs resolution of the oldest part,
-never a hole. The newest few rows are held in memory: on a healthy link they are confirmed before they would be
-written, which spares the flash; a crash may cost those few. Not here: when and how rows are sent.
+never a hole. The newest few rows are held in memory: on a healthy link they are confirmed before they would
+be written, which spares the flash; a crash may cost those few. Not here: when and how rows are sent.
 """
 
 import secrets
