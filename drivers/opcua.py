@@ -42,6 +42,8 @@ SESSION_MS = 30_000
 TICK_S = 0.1
 BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 QUEUE = 4000
+FIRST_NUMBER = 1
+"""Sequence numbers start again with 1 after 2**32 - 1."""
 LAST_KNOWN = frozenset(
     {StatusCodes.UncertainLastUsableValue, StatusCodes.UncertainNoCommunicationLastUsableValue}
 )
@@ -78,17 +80,20 @@ class _Listener(Subscription):
 
     heard_ns: int = 0
     lost: bool = False
+    _expected: int = 0
+    """Number of the next message with notifications; a keep-alive carries it too, without using it up."""
 
     async def publish_callback(self, publish_result: ua.PublishResult) -> None:
         """Take one publish response; called by asyncua's publish loop."""
         message = publish_result.NotificationMessage
         notified = message.NotificationData or ()
-        before = self.last_sequence_number
         await super().publish_callback(publish_result)
         if any(isinstance(part, ua.StatusChangeNotification) for part in notified):
             return  # the end of the subscription proves nothing about values
-        if notified and before is not None and message.SequenceNumber not in (before + 1, 1):
+        number = int(message.SequenceNumber)
+        if self._expected and number not in (self._expected, FIRST_NUMBER):
             self.lost = True
+        self._expected = number + bool(notified)
         self.heard_ns = time.monotonic_ns()
 
 

@@ -68,7 +68,14 @@ class Plant:
     def stop(self) -> None:
         self.do(self.server.stop())
 
+    async def _cancel_rest(self) -> None:
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+
     def close(self) -> None:
+        self.do(self._cancel_rest())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(5.0)
         self.loop.close()

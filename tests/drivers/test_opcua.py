@@ -1,5 +1,6 @@
 """The OPC UA driver against a real server, which hangs, restarts, renumbers, doubts and lies."""
 
+import asyncio
 import math
 import time
 from collections.abc import Iterator
@@ -235,7 +236,37 @@ def test_what_was_dropped_is_read_again(
     until(lambda: rig.value("p_kw") == 42.5)
 
 
-def test_a_restarted_server_with_another_namespace_index() -> None:
+def message(number: int, *notified: Any) -> ua.PublishResult:
+    result = ua.PublishResult(SubscriptionId=1)
+    result.NotificationMessage.SequenceNumber = number
+    result.NotificationMessage.NotificationData = list(notified)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("says", "numbers", "lost"),
+    [
+        ("one after the other", [(1, True), (2, True), (3, True)], False),
+        ("a keep-alive announces the next number", [(1, True), (2, False), (2, False), (2, True)], False),
+        ("a message is missing", [(1, True), (3, True)], True),
+        ("a keep-alive shows that one is missing", [(1, True), (3, False)], True),
+        ("numbers start again", [(2**32 - 1, True), (1, True)], False),
+    ],
+)
+def test_a_gap_in_the_numbers_is_noticed(says: str, numbers: list[tuple[int, bool]], lost: bool) -> None:
+    async def hear() -> _Listener:
+        listener = _Listener(None, ua.CreateSubscriptionParameters())  # type: ignore[arg-type]
+        listener._observe = lambda hook: None  # type: ignore[method-assign]
+        for number, notified in numbers:
+            await listener.publish_callback(message(number, *[ua.DataChangeNotification()] * notified))
+        await listener.publish_callback(message(9, ua.StatusChangeNotification()))
+        return listener
+
+    assert asyncio.run(hear()).lost is lost, says
+
+
+def test_a_restarted_server_with_another_namespace_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("drivers.opcua.BACKOFF_S", (0.1,))
     plant = Plant("urn:yunchu:simulator:pv")
     rig = Rig(plant, load_product(KEY))
     rig.driver.start()  # before the server is there
