@@ -125,7 +125,7 @@ MALFORMED = [
     ("trailing bytes (B3)", GOOD + b"x"),
     ("two messages (B3)", GOOD + GOOD),
     ("a byte order mark (B3)", b"\xef\xbb\xbf" + GOOD),
-    ("invalid UTF-8 (B3)", GOOD.replace(b'"test"', b'"te\xffst"')),
+    ("invalid UTF-8 (B3)", GOOD.replace(b'"test"', b'"tes\xff"')),
     ("UTF-16 (B3)", GOOD.decode().encode("utf-16")),
     ("half a character (B3)", GOOD.replace(b'"test"', b'"\\ud800"')),
     ("too long (B4)", GOOD[:-1] + b" " * MAX_BYTES + b"}"),
