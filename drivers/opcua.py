@@ -272,7 +272,7 @@ class OpcUa:
         raise NoReply("the subscription has ended")
 
     async def _watch(self, client: Client, nodes: list[Node], listener: _Listener) -> None:
-        """Let keep-alives confirm the values, and ask when there are none or something was lost."""
+        """Let a keep-alive confirm the values, and ask when there are none or something was lost."""
         while True:
             await asyncio.sleep(TICK_S)
             if listener.lost or time.monotonic_ns() - listener.heard_ns > self._ask_ns:
