@@ -214,7 +214,7 @@ def pack(const double[::1] values not None, double scale=1.0):
     """
     cdef Py_ssize_t size = values.shape[0], used
     cdef int route
-    cdef uint8_t[::1] out = np.empty(10 * size + 9, np.uint8)
+    cdef uint8_t[::1] out = np.empty(10 * size + 10, np.uint8)
     cdef int64_t[::1] number = np.empty(size + 1, np.int64)
     cdef uint64_t[::1] pattern = np.empty(size + 1, np.uint64)
     cdef const double *source = &values[0] if size else NULL
