@@ -3,9 +3,10 @@
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +23,7 @@ QUARTER_MS = 900_000
 BUSY_S = 2.0
 Rows = NDArray[np.void]
 Series = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""UTC [ms] (N,) and values (N,) or (N, K)."""
 
 DERIVED = {
     "site/net_load_kw": "net_kw",
@@ -132,28 +134,31 @@ class HistoryReader:
         return found
 
     def read(self, point: str, since_ms: int, until_ms: int, step_s: float = 1.0) -> Series:
-        """Return means of a point on a regular grid; nan where nothing usable is known.
+        """Return means of one point, as ``read_many`` does: t_ms (N,), value (N,)."""
+        t_ms, value = self.read_many([point], since_ms, until_ms, step_s)
+        return t_ms, value[:, 0]
+
+    def read_many(self, points: Sequence[str], since_ms: int, until_ms: int, step_s: float = 1.0) -> Series:
+        """Return means of points on a regular grid; nan where nothing usable is known.
 
         Args:
-            point: name as in ``points``.
+            points: (K,) names as in ``points``.
             since_ms: UTC from which.
             until_ms: UTC up to which, exclusive.
             step_s: of the grid, whose times are multiples of it; from 900 s on the 15-minute rows are used.
 
         Returns:
-            t_ms (N,) begin of each step, value (N,).
+            t_ms (N,) begin of each step, value (N, K).
         """
         step_ms = max(round(step_s * MS_PER_S), 1)
         first_ms = since_ms // step_ms * step_ms
         with self._snapshot():
             if step_ms < QUARTER_MS:
-                parts = [self._raw(point, since_ms, until_ms)]
+                parts = [self._raw(points, since_ms, until_ms)]
             else:
                 first_ms = since_ms // QUARTER_MS * QUARTER_MS // step_ms * step_ms
-                parts = self._rolled(point, first_ms, until_ms)
-        t_ms = np.concatenate([part[0] for part in parts])
-        value = np.concatenate([part[1] for part in parts])
-        return _means(t_ms, value, first_ms, until_ms, step_ms)
+                parts = self._rolled(points, first_ms, until_ms)
+        return _means(*_joined(parts), first_ms, until_ms, step_ms)
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
@@ -164,16 +169,17 @@ class HistoryReader:
         finally:
             self._query("COMMIT")
 
-    def _rolled(self, point: str, since_ms: int, until_ms: int) -> list[Series]:
+    def _rolled(self, points: Sequence[str], since_ms: int, until_ms: int) -> list[Series]:
         """Return the 15-minute means, and means of the records of the quarters that are not rolled up yet."""
-        parts = [self._quarters(point, since_ms, until_ms)]
+        t_ms, value = self._quarters(points, since_ms, until_ms)
         query = "SELECT utc_ms FROM due WHERE utc_ms >= ? AND utc_ms < ?"
-        for (quarter_ms,) in self._query(query, since_ms, until_ms):
+        due = [row[0] for row in self._query(query, since_ms, until_ms)]
+        old = np.isin(t_ms, due)  # rolled up once, but more has come since
+        parts = [(t_ms[~old], value[~old])]
+        for quarter_ms in due:
             end_ms = quarter_ms + QUARTER_MS
-            t_ms, value = self._raw(point, quarter_ms, min(until_ms, end_ms))
-            old = parts[0][0] == quarter_ms  # rolled up once, but more has come since
-            parts[0] = (parts[0][0][~old], parts[0][1][~old])
-            parts.append(_means(t_ms, value, quarter_ms, end_ms, QUARTER_MS))
+            raw = self._raw(points, quarter_ms, min(until_ms, end_ms))
+            parts.append(_means(*raw, quarter_ms, end_ms, QUARTER_MS))
         return parts
 
     def events(self, since_ms: int, until_ms: int) -> list[dict[str, Any]]:
@@ -215,44 +221,69 @@ class HistoryReader:
         with speaking(self.path):
             return chunk.unpack(blob, layout.dtype)
 
-    def _raw(self, point: str, since_ms: int, until_ms: int) -> Series:
-        times, values = [np.zeros(0, np.int64)], [np.zeros(0)]
+    def _raw(self, points: Sequence[str], since_ms: int, until_ms: int) -> Series:
+        """Return t_ms (N,) and value (N, K) of all records, nan where not usable."""
+        parts = [_nothing(points)]
         for number, blob in self._blobs(since_ms, until_ms):
             layout = self._layout(number)
-            names = _column_names(layout, point)
-            if names is None:
-                continue
+            names = [_column_names(layout, point) for point in points]
             with speaking(self.path):
-                columns: list[Any] = chunk.unpack_columns(blob, layout.dtype, names)
-            t_ms, value, *quality = columns
+                columns = chunk.unpack_columns(blob, layout.dtype, ["utc_ms", *chain(*names)])
+            t_ms, found = columns[0].astype(np.int64), iter(columns[1:])
+            value = np.full((len(t_ms), len(points)), np.nan)
+            for at, name in enumerate(names):
+                if name:
+                    value[:, at] = next(found)
+                if len(name) == 2:
+                    value[next(found).astype(np.uint8) < Quality.UNCERTAIN, at] = np.nan
             wanted = (t_ms >= since_ms) & (t_ms < until_ms)
-            usable = quality[0] >= Quality.UNCERTAIN if quality else np.ones(len(value), bool)
-            times.append(t_ms[wanted])
-            values.append(np.where(usable, value, np.nan)[wanted])
-        return np.concatenate(times), np.concatenate(values)
+            parts.append((t_ms[wanted], value[wanted]))
+        return _joined(parts)
 
-    def _quarters(self, point: str, since_ms: int, until_ms: int) -> Series:
-        query = "SELECT utc_ms, mean FROM quarter WHERE utc_ms >= ? AND utc_ms < ? AND point = ?"
-        rows = self._query(query, since_ms, until_ms, point)
-        return np.array([row[0] for row in rows], np.int64), np.array([row[1] for row in rows], np.float64)
+    def _quarters(self, points: Sequence[str], since_ms: int, until_ms: int) -> Series:
+        marks = ", ".join("?" * len(points))
+        query = (
+            f"SELECT utc_ms, point, mean FROM quarter WHERE utc_ms >= ? AND utc_ms < ? AND point IN ({marks})"
+        )
+        rows = self._query(query, since_ms, until_ms, *points)
+        t_ms = np.unique(np.array([row[0] for row in rows], np.int64))
+        value = np.full((len(t_ms), len(points)), np.nan)
+        where, column = (
+            {ms: at for at, ms in enumerate(t_ms.tolist())},
+            {name: at for at, name in enumerate(points)},
+        )
+        for utc_ms, point, mean in rows:
+            value[where[utc_ms], column[point]] = mean
+        return t_ms, value
 
 
-def _column_names(layout: Layout, point: str) -> list[str] | None:
-    """Return the columns of a series: time, value and, for a point, quality; None when it is not recorded."""
+def _nothing(points: Sequence[str]) -> Series:
+    return np.zeros(0, np.int64), np.zeros((0, len(points)))
+
+
+def _joined(parts: Sequence[Series]) -> Series:
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+
+def _column_names(layout: Layout, point: str) -> list[str]:
+    """Return the columns of a series: value and, for a point, quality; nothing when it is not recorded."""
     if point in layout.points:
         number = layout.points.index(point)
-        return ["utc_ms", f"value[{number}]", f"quality[{number}]"]
-    field = DERIVED.get(point)
-    return ["utc_ms", field] if field in (layout.dtype.names or ()) else None
+        return [f"value[{number}]", f"quality[{number}]"]
+    field = DERIVED.get(point, "")
+    return [field] if field in (layout.dtype.names or ()) else []
 
 
 def _means(
     t_ms: NDArray[np.int64], value: NDArray[np.float64], first_ms: int, until_ms: int, step_ms: int
 ) -> Series:
+    """Return the means of (N, K) values in each step of a grid."""
     size = max(-(-(until_ms - first_ms) // step_ms), 0)
-    known = np.isfinite(value)
-    slot = (t_ms[known] - first_ms) // step_ms
-    count = np.bincount(slot, minlength=size)[:size]
-    total = np.bincount(slot, value[known], minlength=size)[:size]
-    with np.errstate(invalid="ignore"):
-        return first_ms + step_ms * np.arange(size, dtype=np.int64), total / count
+    means = np.full((size, value.shape[1]), np.nan)
+    for at, column in enumerate(value.T):
+        known = np.isfinite(column)
+        slot = (t_ms[known] - first_ms) // step_ms
+        count = np.bincount(slot, minlength=size)[:size]
+        total = np.bincount(slot, column[known], minlength=size)[:size]
+        np.divide(total, count, out=means[:, at], where=count > 0)
+    return first_ms + step_ms * np.arange(size, dtype=np.int64), means
