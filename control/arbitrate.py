@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from control.limits.ramp import ramp
 from control.owners import NOBODY, OWNER_INDEX
-from models.interval import Interval, everything
+from models.interval import Interval
 from models.proposal import Layer, Proposal
 from models.site import Site
 
@@ -51,13 +51,17 @@ def meet(upper: Interval, lower: Interval) -> tuple[Interval, str]:
     return upper.narrow(lower), ""
 
 
-def fold(claims: Iterable[Claim]) -> tuple[Interval, int]:
+def fold(start: Interval, claims: Iterable[Claim]) -> tuple[Interval, int]:
     """Meet all claims, the upper layers first and in the given order inside a layer.
+
+    Args:
+        start: what the hardware can do; no claim leads out of it.
+        claims: intervals with their layers.
 
     Returns:
         What is left, and the conflicts as bits by owner.
     """
-    left, conflicts = everything(NOBODY), 0
+    left, conflicts = start, 0
     for _, interval in sorted(claims, key=lambda claim: claim[0]):
         left, loser = meet(left, interval)
         if loser:
@@ -77,16 +81,19 @@ def together(units: Sequence[Interval]) -> Interval:
     )
 
 
-def arbitrate(site: Site, claims: Sequence[Claim], proposals: Sequence[Proposal], held_kw: float) -> Decision:
+def arbitrate(
+    site: Site, able: Interval, claims: Sequence[Claim], proposals: Sequence[Proposal], held_kw: float
+) -> Decision:
     """Return the target for the sum over the batteries.
 
     Args:
         site: the site.
-        claims: what the units can do in sum and the limits of the site, with their layers.
+        able: what the units can do in sum.
+        claims: the limits of the site, with their layers.
         proposals: of the services, the strongest wish first.
         held_kw: sum of the last setpoints after the units' limits of this cycle.
     """
-    envelope, conflicts = fold([*claims, *((proposal.layer, proposal.interval) for proposal in proposals)])
+    envelope, conflicts = fold(able, [*claims, *((asked.layer, asked.interval) for asked in proposals)])
     wish_kw, winner = 0.0, NOBODY
     for proposal in proposals:
         if proposal.wish_kw is not None and math.isfinite(proposal.wish_kw):

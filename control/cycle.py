@@ -7,18 +7,19 @@ import math
 from dataclasses import dataclass, replace
 
 from control.allocate import allocate
-from control.arbitrate import Claim, Decision, arbitrate, fold, together
+from control.arbitrate import Decision, arbitrate, fold, together
 from control.estimate import Estimate, estimate
 from control.guard import guard, hold, window
 from control.inputs import Inputs, Now
 from control.limits import SITE_LIMITS, UNIT_LIMITS
 from control.limits.ramp import step_kw
+from control.limits.rated import nameplate
 from control.record import Findings, pack
 from control.services import SERVICES
 from control.state import State
 from models.interval import Interval
 from models.point import Image
-from models.proposal import Layer, Setpoint
+from models.proposal import Setpoint
 from models.site import Site
 from models.units import seconds_to_ns
 
@@ -72,7 +73,8 @@ def _units(site: Site, seen: Estimate, state: State) -> tuple[tuple[Interval, ..
     """Return the envelope of every battery, and the conflicts of all of them."""
     envelopes, conflicts = [], 0
     for battery, known, last_kw in zip(site.batteries, seen.batteries, state.last_kw, strict=True):
-        envelope, bits = fold((limit.layer, limit.rule(battery, known, last_kw)) for limit in UNIT_LIMITS)
+        claims = ((limit.layer, limit.rule(battery, known, last_kw)) for limit in UNIT_LIMITS)
+        envelope, bits = fold(nameplate(battery), claims)
         envelopes.append(envelope)
         conflicts |= bits
     return tuple(envelopes), conflicts
@@ -81,7 +83,7 @@ def _units(site: Site, seen: Estimate, state: State) -> tuple[tuple[Interval, ..
 def _decide(
     site: Site, seen: Estimate, units: tuple[Interval, ...], held_kw: float, now: Now, inputs: Inputs
 ) -> Decision:
-    claims: list[Claim] = [(Layer.SAFETY, together(units))]
-    claims += [(limit.layer, limit.rule(site, seen)) for limit in SITE_LIMITS]
+    claims = [(limit.layer, limit.rule(site, seen)) for limit in SITE_LIMITS]
     asked = (service.propose(site, seen, now, inputs) for service in SERVICES)
-    return arbitrate(site, claims, [proposal for proposal in asked if proposal is not None], held_kw)
+    proposals = [proposal for proposal in asked if proposal is not None]
+    return arbitrate(site, together(units), claims, proposals, held_kw)

@@ -75,7 +75,8 @@ def estimate(site: Site, aged: Image, state: State, now_ns: int) -> tuple[Estima
     known: Known = [v if ok else None for v, ok in zip(aged.value.tolist(), good, strict=True)]
     batteries, watches = [], []
     for i, battery in enumerate(site.batteries):
-        bms, pcs = _watch_battery(battery, known, state.watches[2 * i : 2 * i + 2], now_ns)
+        before = state.watches[2 * i], state.watches[2 * i + 1]
+        bms, pcs = _watch_battery(battery, known, before, now_ns)
         watches += [bms, pcs]
         batteries.append(_battery(battery, known, Trust(bms.trust), Trust(pcs.trust)))
     members, newest_ns, sum_kw = _measured(site, batteries, aged)
@@ -132,7 +133,7 @@ def _complete(
 
 
 def _watch_battery(
-    battery: Battery, known: Known, before: Sequence[Watch], now_ns: int
+    battery: Battery, known: Known, before: tuple[Watch, Watch], now_ns: int
 ) -> tuple[Watch, Watch]:
     points, own = battery.points, battery.bms_points
     bms_there = _complete(known, points, BMS_NEEDS, own, BMS_MAY_HAVE)

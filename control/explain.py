@@ -9,6 +9,7 @@ from control.record import as_row
 from control.watch import Trust
 from models.proposal import Source
 from models.site import Site
+from models.units import NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ def _requests(data: np.void) -> tuple[RequestFacts, ...]:
             p_kw=float(r["p_kw"]),
             ref=int(r["ref"]),
             in_force=bool(r["in_force"]),
-            left_s=(int(r["expires_ns"]) - int(data["mono_ns"])) / 1e9,
+            left_s=(int(r["expires_ns"]) - int(data["mono_ns"])) / NS_PER_S,
         )
         for r in data["requests"]
         if r["present"]

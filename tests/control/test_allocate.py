@@ -15,6 +15,14 @@ TABLE = [
     ("a window that is full passes on", 60, [(-5, 5), WIDE], [(20, 80), (20, 80)], [5, 55]),
     ("more than all windows: their ends", 300, [(-5, 5), WIDE], [(20, 80), (20, 80)], [5, 100]),
     ("nothing wanted: nothing moves", 0, [WIDE, WIDE], [(0, 100), (20, 80)], [0, 0]),
+    ("a little discharge goes by usable energy too", 0.6, [WIDE, WIDE], [(10, 90), (20, 80)], [0.2, 0.4]),
+    (
+        "a sum of zero goes by usable energy, where a unit is still far from it",
+        0,
+        [(6, 9), WIDE, WIDE],
+        [(5, 5), (10, 90), (20, 80)],
+        [6, -2, -4],
+    ),
     ("no unit: no answer", 60, [], [], []),
 ]
 

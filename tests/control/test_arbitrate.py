@@ -16,12 +16,16 @@ SITE, _ = make_site()  # 50 kW/s, 0.1 s: a step of 5 kW
 INF, NAN = math.inf, math.nan
 
 
+ALL = everything("none")
+
+
 def bits(*owners: str) -> int:
     return sum(1 << OWNER_INDEX[owner] for owner in owners)
 
 
 UP = Interval(-50.0, 50.0, "rated", "bms")
 MEET = [
+    ("one point inside: that point", Interval(7, 7, "plan", "fleet"), Interval(7, 7, "plan", "fleet"), ""),
     ("inside: the lower one", Interval(-10, 20, "plan", "fleet"), Interval(-10, 20, "plan", "fleet"), ""),
     ("outside: the upper one keeps its owners", Interval(-60, 60, "plan", "plan"), UP, ""),
     ("equal: the upper one keeps its owners", Interval(-50, 50, "plan", "plan"), UP, ""),
@@ -91,7 +95,7 @@ def test_layers_go_before_the_order_in_which_claims_come() -> None:
         (Layer.GRID, Interval(-80, -10, "grid_export", "grid_export")),
         (Layer.OBLIGATION, Interval(-20, 90, "fleet", "fleet")),
     ]
-    left, conflicts = fold(claims)
+    left, conflicts = fold(ALL, claims)
     assert left == Interval(-10, -10, "plan", "grid_export")
     assert conflicts == bits("plan")
 
@@ -101,8 +105,8 @@ def test_inside_a_layer_the_first_one_listed_is_kept() -> None:
         Interval(0, 10, "grid_export", "grid_export"),
         Interval(20, 30, "grid_import", "grid_import"),
     )
-    assert fold([(Layer.GRID, first), (Layer.GRID, second)])[0].hi_kw == 10
-    assert fold([(Layer.GRID, second), (Layer.GRID, first)])[0].lo_kw == 20
+    assert fold(ALL, [(Layer.GRID, first), (Layer.GRID, second)])[0].hi_kw == 10
+    assert fold(ALL, [(Layer.GRID, second), (Layer.GRID, first)])[0].lo_kw == 20
 
 
 def test_every_conflict_is_recorded() -> None:
@@ -112,11 +116,11 @@ def test_every_conflict_is_recorded() -> None:
         (Layer.GRID, at_most(-5, "grid_export")),
         (Layer.GRID, at_most(5, "grid_import")),
     ]
-    assert fold(claims)[1] == bits("transformer", "grid_export")
+    assert fold(ALL, claims)[1] == bits("transformer", "grid_export")
 
 
-def test_no_claim_leaves_everything() -> None:
-    assert fold([]) == (everything("none"), 0)
+def test_no_claim_leaves_what_was() -> None:
+    assert fold(UP, []) == (UP, 0)
 
 
 TOGETHER = [
@@ -144,7 +148,7 @@ def wish(p_kw: float | None, source: str = "plan", interval: Interval | None = N
     return Proposal(Layer.MONEY, interval or everything(source), p_kw, source)
 
 
-SAFE: Claim = (Layer.SAFETY, Interval(-100, 100, "rated", "rated"))
+SAFE = Interval(-100, 100, "rated", "rated")
 
 
 def grid(lo: float, hi: float) -> Claim:
@@ -152,28 +156,28 @@ def grid(lo: float, hi: float) -> Claim:
 
 
 TARGET = [
-    ("a wish within one step is met", [SAFE], [wish(3)], 0.0, (3.0, "plan", 0)),
-    ("a wish exactly one step up is met", [SAFE], [wish(5)], 0.0, (5.0, "plan", 0)),
-    ("a wish beyond one step: one step up", [SAFE], [wish(50)], 10.0, (15.0, "plan", 0)),
-    ("a wish beyond one step: one step down", [SAFE], [wish(-50)], 10.0, (5.0, "plan", 0)),
-    ("the first wish wins", [SAFE], [wish(1, "operator"), wish(2)], 0.0, (1.0, "operator", 0)),
-    ("no wish is passed over", [SAFE], [wish(None, "operator"), wish(2)], 0.0, (2.0, "plan", 0)),
+    ("a wish within one step is met", [], [wish(3)], 0.0, (3.0, "plan", 0)),
+    ("a wish exactly one step up is met", [], [wish(5)], 0.0, (5.0, "plan", 0)),
+    ("a wish beyond one step: one step up", [], [wish(50)], 10.0, (15.0, "plan", 0)),
+    ("a wish beyond one step: one step down", [], [wish(-50)], 10.0, (5.0, "plan", 0)),
+    ("the first wish wins", [], [wish(1, "operator"), wish(2)], 0.0, (1.0, "operator", 0)),
+    ("no wish is passed over", [], [wish(None, "operator"), wish(2)], 0.0, (2.0, "plan", 0)),
     (
         "a wish that is no number is passed over",
-        [SAFE],
+        [],
         [wish(NAN, "operator"), wish(2)],
         0.0,
         (2.0, "plan", 0),
     ),
-    ("nobody wishes: towards zero", [SAFE], [], 20.0, (15.0, "none", 0)),
-    ("an upper end below: down at once", [SAFE, grid(-100, -40)], [wish(50)], 10.0, (-40.0, "plan", -1)),
-    ("a lower end above: up at once", [SAFE, grid(40, 100)], [wish(0)], 10.0, (40.0, "plan", 1)),
-    ("an end one step away needs no force", [SAFE, grid(15, 100)], [wish(0)], 10.0, (15.0, "plan", 0)),
-    ("inside the step the end still binds", [SAFE, grid(-100, 12)], [wish(50)], 10.0, (12.0, "plan", 0)),
-    ("a conflict keeps the upper layer", [SAFE, grid(120, 200)], [wish(0)], 10.0, (100.0, "plan", 1)),
+    ("nobody wishes: towards zero", [], [], 20.0, (15.0, "none", 0)),
+    ("an upper end below: down at once", [grid(-100, -40)], [wish(50)], 10.0, (-40.0, "plan", -1)),
+    ("a lower end above: up at once", [grid(40, 100)], [wish(0)], 10.0, (40.0, "plan", 1)),
+    ("an end one step away needs no force", [grid(15, 100)], [wish(0)], 10.0, (15.0, "plan", 0)),
+    ("inside the step the end still binds", [grid(-100, 12)], [wish(50)], 10.0, (12.0, "plan", 0)),
+    ("a conflict keeps the upper layer", [grid(120, 200)], [wish(0)], 10.0, (100.0, "plan", 1)),
     (
         "the interval of a proposal narrows",
-        [SAFE],
+        [],
         [wish(4, "operator"), wish(None, "plan", at_most(2, "plan"))],
         0.0,
         (2.0, "operator", 0),
@@ -187,20 +191,20 @@ TARGET = [
 def test_target(
     claims: list[Claim], proposals: list[Proposal], held: float, expected: tuple[float, str, int]
 ) -> None:
-    made = arbitrate(SITE, claims, proposals, held)
+    made = arbitrate(SITE, SAFE, claims, proposals, held)
     assert (made.target_kw, made.winner, made.forced) == expected
 
 
 def test_the_decision_says_what_was_wished_and_what_was_left() -> None:
-    made = arbitrate(SITE, [SAFE, grid(120, 200)], [wish(-7)], 98.0)
+    made = arbitrate(SITE, SAFE, [grid(120, 200)], [wish(-7)], 98.0)
     assert made.wish_kw == -7
     assert made.envelope == Interval(100, 100, "grid_import", "rated")
     assert made.reach == made.envelope
     assert made.conflicts == bits("grid_import")
-    made = arbitrate(SITE, [SAFE], [], 0.0)
+    made = arbitrate(SITE, SAFE, [], [], 0.0)
     assert (made.wish_kw, made.conflicts) == (0.0, 0)
     assert made.reach == Interval(-5, 5, "ramp", "ramp")
-    assert made.envelope == SAFE[1]
+    assert made.envelope == SAFE
 
 
 FLOATS = st.floats(-200, 200) | st.sampled_from((NAN, INF, -INF))
@@ -222,9 +226,9 @@ def test_a_lower_layer_never_leaves_what_upper_layers_agreed_on(
     claims: list[Claim], more: list[Claim]
 ) -> None:
     for layer in Layer:
-        upper, _ = fold([claim for claim in claims if claim[0] <= layer])
+        upper, _ = fold(ALL, [claim for claim in claims if claim[0] <= layer])
         lower = [(max(given_layer, layer), interval) for given_layer, interval in more]
-        left, _ = fold([*(claim for claim in claims if claim[0] <= layer), *lower])
+        left, _ = fold(ALL, [*(claim for claim in claims if claim[0] <= layer), *lower])
         assert upper.lo_kw <= left.lo_kw <= left.hi_kw <= upper.hi_kw
 
 
@@ -232,8 +236,8 @@ def test_a_lower_layer_never_leaves_what_upper_layers_agreed_on(
 def test_one_more_claim_never_gives_more_room(
     claims: list[Claim], layer: Layer, interval: Interval, at: int
 ) -> None:
-    before, _ = fold(claims)
-    after, _ = fold([*claims[:at], (layer, interval), *claims[at:]])
+    before, _ = fold(ALL, claims)
+    after, _ = fold(ALL, [*claims[:at], (layer, interval), *claims[at:]])
     inside = before.lo_kw <= after.lo_kw and after.hi_kw <= before.hi_kw
     assert inside or after.lo_kw == after.hi_kw  # where claims contradict, one point is left
 
@@ -242,7 +246,7 @@ def test_one_more_claim_never_gives_more_room(
 def test_the_target_is_in_the_envelope_and_in_reach(
     claims: list[Claim], proposals: list[Proposal], held: float
 ) -> None:
-    made = arbitrate(SITE, [SAFE, *claims], proposals, held)
+    made = arbitrate(SITE, SAFE, claims, proposals, held)
     assert (
         made.envelope.lo_kw <= made.reach.lo_kw <= made.target_kw <= made.reach.hi_kw <= made.envelope.hi_kw
     )
@@ -254,4 +258,4 @@ def test_the_target_is_in_the_envelope_and_in_reach(
 
 
 def test_the_step_is_the_ramp_times_the_cycle() -> None:
-    assert arbitrate(SITE, [SAFE], [wish(100)], 0.0).target_kw == 5.0
+    assert arbitrate(SITE, SAFE, [], [wish(100)], 0.0).target_kw == 5.0

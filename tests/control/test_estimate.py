@@ -31,7 +31,12 @@ def test_interpolate(at_ns: int, expected: float) -> None:
 
 
 def test_before_a_full_history_it_is_constant() -> None:
-    assert interpolate((100, 200), (10.0, 20.0), 50) == 10.0
+    assert interpolate((0, 100, 200), (9.0, 10.0, 20.0), 50) == 10.0
+
+
+def test_a_full_history() -> None:
+    full = ((100, 200, 400), (10.0, 20.0, 60.0))
+    assert [interpolate(*full, at_ns) for at_ns in (50, 150, 300)] == pytest.approx([10.0, 15.0, 40.0])
 
 
 def look(world: World) -> tuple[Estimate, State]:
@@ -66,6 +71,8 @@ ENERGY = [
     ("absurd health does not count", {"bms-1/soh": 98.0}, (0.45 * 215, 0.45 * 215)),
     ("below the window nothing is usable", {"bms-1/soc": 0.02}, (0.0, 0.93 * 215)),
     ("above the window there is no room", {"bms-1/soc": 0.99}, (0.94 * 215, 0.0)),
+    ("health above one does not count", {"bms-1/soh": 1.2}, (0.45 * 215, 0.45 * 215)),
+    ("SOC above one is not known", {"bms-1/soc": 1.2}, (0.0, 0.0)),
     ("absurd SOC is not known", {"bms-1/soc": 50.0}, (0.0, 0.0)),
     ("negative SOC is not known", {"bms-1/soc": -0.01}, (0.0, 0.0)),
 ]
@@ -94,6 +101,19 @@ def test_a_device_that_does_not_say_everything_is_dead(point: str, device: str, 
     seen = look(world)[0].batteries[0]
     assert getattr(seen, device) == Trust.DEAD
     assert {"bms": seen.pcs, "pcs": seen.bms}[device] == Trust.TRUSTED
+
+
+@pytest.mark.parametrize("lost", ["bms-1", "pcs-1", "bms-2", "pcs-2"])
+def test_every_device_is_watched_for_itself(lost: str) -> None:
+    world = World.running(units=2)
+    world.qualities[f"{lost}/heartbeat"] = Quality.BAD
+    world.step()
+    world.qualities.clear()
+    world.steps(20)
+    first, second = look(world)[0].batteries
+    trust = {"bms-1": first.bms, "pcs-1": first.pcs, "bms-2": second.bms, "pcs-2": second.pcs}
+    assert trust.pop(lost) == Trust.PROVING
+    assert set(trust.values()) == {Trust.TRUSTED}
 
 
 def test_health_is_not_needed() -> None:
@@ -224,7 +244,7 @@ def test_a_battery_whose_power_is_not_known_becomes_part_of_the_load() -> None:
     seen, after = look(world)
     assert (seen.net_kw, after.members) == (pytest.approx(190.0), 0b10)
     assert after.history_ns[:-1] == (0,) * 31  # sums over both cannot be used any more
-    assert after.history_kw[-1] == 20.0
+    assert after.history_kw == (*(0.0,) * 31, 20.0)
 
 
 def test_no_battery_known_is_no_net_load() -> None:

@@ -70,6 +70,22 @@ def test_a_dead_device_is_named() -> None:
     assert (facts.meter, facts.net_kw) == ("DEAD", None)
 
 
+def test_every_unit_has_its_own_facts() -> None:
+    world = World.running(units=3)
+    world.qualities["pcs-3/heartbeat"] = Quality.BAD
+    world.values["bms-2/discharge_limit_a"] = 0.0
+    world.step()
+    facts = why(world)
+    assert [unit.name for unit in facts.units] == ["battery-1", "battery-2", "battery-3"]
+    assert [unit.bms for unit in facts.units] == ["TRUSTED"] * 3
+    assert [unit.pcs for unit in facts.units] == ["TRUSTED", "TRUSTED", "DEAD"]
+    assert [(unit.hi_kw, unit.hi_by) for unit in facts.units] == [
+        (100.0, "rated"),
+        (0.0, "bms"),
+        (0.0, "pcs"),
+    ]
+
+
 def test_a_request_that_is_over_is_told_as_over() -> None:
     world = World.running()
     world.ask(Source.FLEET, 20.0, for_s=0.05)

@@ -7,14 +7,20 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import control.cycle
 from control.cycle import Inputs, Now, Outcome, run_cycle
+from control.limits.kinds import SiteLimit, UnitLimit
+from control.owners import OWNER_INDEX
 from control.record import as_row
 from control.replay import replay
+from control.services import Service
+from models.interval import Interval
 from models.point import Image
-from models.proposal import Request, Source
+from models.proposal import Layer, Proposal, Request, Source
 from models.site import Site
 from tests.control.world import MS, World
 
@@ -174,3 +180,58 @@ def test_where_the_batteries_can_the_grid_keeps_its_limits(
         assert grid_kw <= max(0.0, limits.import_kw - limits.margin_kw) + 1e-6
         assert grid_kw >= -limits.export_kw + limits.margin_kw - 1e-6
         assert abs(grid_kw) <= max(0.0, limits.transformer_kva - limits.margin_kw) + 1e-6
+
+
+INTERVALS = st.builds(Interval, ANY, ANY, st.just("soc"), st.just("soc"))
+LAYERS = st.sampled_from(list(Layer))
+
+
+def narrower(after: np.void, before: np.void, lo: str, hi: str) -> None:
+    """Not wider at any place, or one point where things contradict."""
+    inside = (after[lo] >= before[lo]) & (after[hi] <= before[hi])
+    assert np.all(inside | (after[lo] == after[hi]))
+
+
+@RELAXED
+@given(INTERVALS, LAYERS, st.integers(0, 4))
+def test_one_more_limit_of_a_unit_never_widens(interval: Interval, layer: Layer, at: int) -> None:
+    before = as_row(WORKING.site, cycle(WORKING, WORKING.image(), Inputs()).record)
+    more = UnitLimit("soc", layer, lambda battery, seen, last_kw: interval)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            control.cycle,
+            "UNIT_LIMITS",
+            (*control.cycle.UNIT_LIMITS[:at], more, *control.cycle.UNIT_LIMITS[at:]),
+        )
+        outcome = cycle(WORKING, WORKING.image(), Inputs())
+    promises(WORKING.site, outcome)
+    narrower(as_row(WORKING.site, outcome.record), before, "unit_lo_kw", "unit_hi_kw")
+
+
+@RELAXED
+@given(INTERVALS, LAYERS, st.integers(0, 3), ANY)
+def test_one_more_limit_or_service_of_the_site_never_widens(
+    interval: Interval, layer: Layer, at: int, wish: float
+) -> None:
+    before = as_row(WORKING.site, cycle(WORKING, WORKING.image(), Inputs()).record)
+    limit = SiteLimit("soc", layer, lambda site, seen: interval)
+    proposal = Proposal(layer, interval, wish, "soc")
+    service = Service("soc", layer, lambda site, seen, now, inputs: proposal)
+    for name, more in (("SITE_LIMITS", limit), ("SERVICES", service)):
+        with pytest.MonkeyPatch.context() as patch:
+            listed = getattr(control.cycle, name)
+            patch.setattr(control.cycle, name, (*listed[:at], more, *listed[at:]))
+            outcome = cycle(WORKING, WORKING.image(), Inputs())
+        promises(WORKING.site, outcome)
+        after = as_row(WORKING.site, outcome.record)
+        narrower(after, before, "site_lo_kw", "site_hi_kw")
+        assert after["unit_lo_kw"].tolist() == before["unit_lo_kw"].tolist()
+        assert after["unit_hi_kw"].tolist() == before["unit_hi_kw"].tolist()
+
+
+def test_limits_of_a_unit_that_contradict_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    must = UnitLimit("soc", Layer.GRID, lambda battery, seen, last_kw: Interval(150.0, 200.0, "soc", "soc"))
+    monkeypatch.setattr(control.cycle, "UNIT_LIMITS", (*control.cycle.UNIT_LIMITS, must))
+    row = as_row(WORKING.site, cycle(WORKING, WORKING.image(), Inputs()).record)
+    assert row["conflicts"] >> OWNER_INDEX["soc"] & 1
+    assert row["unit_lo_kw"].tolist() == row["unit_hi_kw"].tolist() == [100.0, 100.0]

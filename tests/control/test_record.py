@@ -70,6 +70,7 @@ def test_requests_have_fixed_places() -> None:
     assert requests["source"].tolist() == [0, 1, 2]
     assert requests["p_kw"].tolist() == [0.0, 2.0, 1.0]
     assert requests["ref"].tolist() == [0, 7, 7]
+    assert requests["expires_ns"][0] == 0
     assert requests["expires_ns"][1] == world.requests[Source.FLEET].expires_ns
 
 

@@ -29,6 +29,7 @@ def test_nothing_else_is_known_yet() -> None:
     assert (state.cycle, state.last_kw, state.members) == (17, (1.0, 2.0), 0)
     assert state.history_ns == (0,) * H
     assert state.history_kw == (0.0,) * H
+    assert H == 32, "records hold that many"
     assert state.watches == (UNSEEN,) * 5
     assert initial(site, [1.0, 2.0]).cycle == 0
 

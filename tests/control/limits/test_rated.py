@@ -1,6 +1,7 @@
 """Nameplate ±100 kW and the circle of 110 kVA."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -24,3 +25,7 @@ def test_table(q_kvar: float | None, expected: float) -> None:
     limit = rated(BATTERY, seen(q_kvar=q_kvar), 0.0)
     assert (limit.lo_kw, limit.hi_kw) == pytest.approx((-expected, expected))
     assert (limit.lo_by, limit.hi_by) == ("rated", "rated")
+
+
+def test_a_pcs_without_reactive_power_has_all_of_its_kva() -> None:
+    assert rated(replace(BATTERY, s_max_kva=100.0), seen(q_kvar=None), 0.0).hi_kw == 100.0
