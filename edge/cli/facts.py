@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from edge.events import tail
 from edge.glance import Glance, PointNow
 
 EVENTS_SHOWN = 5
+LINK_STALE_MS = 15_000
+"""The uplink says how it is every 5 s."""
 
 
 def gather(run_dir: Path) -> dict[str, Any]:
@@ -24,6 +27,9 @@ def gather(run_dir: Path) -> dict[str, Any]:
     record = glance.record
     bad = [p.name for p in points if p.quality != "GOOD"]
     fine = glance.running and all(d["online"] for d in devices) and not bad
+    link = _read(glance.state_dir / "uplink.json")
+    if link and time.time() * 1000 - link.get("t_ms", 0) > LINK_STALE_MS:
+        link["connected"] = False  # a service that was killed cannot say so itself
     return {
         "site": glance.site,
         "state": "stopped" if not glance.running else "running" if fine else "degraded",
@@ -38,7 +44,8 @@ def gather(run_dir: Path) -> dict[str, Any]:
         "devices": devices,
         "bad_points": bad,
         "plan": _read(glance.state_dir / "plan.json"),
-        "link": _read(glance.state_dir / "uplink.json"),
+        "link": link,
+        "recorder": _read(run_dir / "recorder.json"),
         "events": tail(run_dir / "events.jsonl", EVENTS_SHOWN),
     }
 

@@ -30,6 +30,12 @@ def problems(facts: dict[str, Any]) -> list[Problem]:
             what = say("the device does not answer", "设备无应答")
             do = say("Check power, wiring, address and baud rate.", "检查电源、接线、地址和波特率。")
             found.append(Problem("DEV-001", device["name"], what, do))
+    if (facts["recorder"] or {}).get("degraded"):
+        what = say("the history cannot be written", "历史数据无法写入")
+        do = say(
+            "Free disk space; the newest hour is kept in memory.", "请释放磁盘空间;最近一小时暂存于内存。"
+        )
+        found.append(Problem("REC-001", facts["site"], what, do, "warning"))
     offline = tuple(d["name"] + "/" for d in facts["devices"] if not d["online"])
     for point in facts["bad_points"]:
         if not point.startswith(offline or ("\0",)):
