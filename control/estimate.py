@@ -8,7 +8,7 @@ battery power of *now* it would make the loop see its own steps as load and over
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from control.state import State
+from control.state import State, initial
 from control.watch import BATTERY_HOLD, METER_HOLD, Trust, Watch, look
 from models.point import Image, Quality, Role
 from models.site import Battery, Meter, Site
@@ -91,6 +91,20 @@ def estimate(site: Site, aged: Image, state: State, now_ns: int) -> tuple[Estima
         net_kw = grid_kw + interpolate(history_ns, history_kw, then_ns)
     after = State(state.cycle, state.last_kw, history_ns, history_kw, members, (*watches, meter))
     return Estimate(tuple(batteries), net_kw, grid_kvar), after
+
+
+def ready(site: Site, image: Image, now_ns: int) -> bool:
+    """Whether everything that control needs has been read, so that the first cycle can go on without a bump.
+
+    Args:
+        site: the site.
+        image: snapshot of all readings, not yet aged.
+        now_ns: monotonic time of the snapshot.
+    """
+    nothing_known = initial(site, [0.0] * len(site.batteries))
+    seen, _ = estimate(site, image.aged(site.max_age_ns, now_ns), nothing_known, now_ns)
+    alive = all(Trust.DEAD not in (battery.bms, battery.pcs) for battery in seen.batteries)
+    return alive and seen.net_kw is not None and seen.grid_kvar is not None
 
 
 def interpolate(t_ns: Sequence[int], p_kw: Sequence[float], at_ns: int) -> float:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from control.estimate import Estimate, estimate, interpolate
+from control.estimate import Estimate, estimate, interpolate, ready
 from control.state import State
 from control.watch import Trust
 from models.point import Image, Quality, Role
@@ -290,3 +290,26 @@ def test_the_image_is_left_alone() -> None:
     aged = image.aged(world.site.max_age_ns, world.now_ns + 10_000 * MS)
     estimate(world.site, aged, world.state, world.now_ns)
     assert np.all(image.quality == Quality.GOOD)
+
+
+@pytest.mark.parametrize("missing", ["bms-1", "pcs-1", "bms-2", "pcs-2", "meter-1"])
+def test_control_is_ready_when_every_device_that_it_needs_has_answered(missing: str) -> None:
+    world = World.make(units=2)
+    world.silent = {"pv-1", missing}
+    assert not ready(world.site, world.image(), world.now_ns)
+    world.silent = {"pv-1"}
+    assert ready(world.site, world.image(), world.now_ns)
+
+
+def test_control_is_not_ready_without_reactive_power_at_the_meter() -> None:
+    world = World.make()
+    world.site = replace(
+        world.site, meter=replace(world.site.meter, points={Role.P_KW: world.site.meter.points[Role.P_KW]})
+    )
+    assert not ready(world.site, world.image(), world.now_ns)
+
+
+def test_a_stale_image_is_not_ready() -> None:
+    world = World.make()
+    image = world.image()
+    assert not ready(world.site, image, world.now_ns + 10_000 * MS)

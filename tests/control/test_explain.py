@@ -73,11 +73,11 @@ def test_a_dead_device_is_named() -> None:
 def test_every_unit_has_its_own_facts() -> None:
     world = World.running(units=3)
     world.qualities["pcs-3/heartbeat"] = Quality.BAD
-    world.values["bms-2/discharge_limit_a"] = 0.0
+    world.qualities["bms-2/soc"] = Quality.BAD
     world.step()
     facts = why(world)
     assert [unit.name for unit in facts.units] == ["battery-1", "battery-2", "battery-3"]
-    assert [unit.bms for unit in facts.units] == ["TRUSTED"] * 3
+    assert [unit.bms for unit in facts.units] == ["TRUSTED", "DEAD", "TRUSTED"]
     assert [unit.pcs for unit in facts.units] == ["TRUSTED", "TRUSTED", "DEAD"]
     assert [(unit.hi_kw, unit.hi_by) for unit in facts.units] == [
         (100.0, "rated"),
