@@ -42,8 +42,8 @@ ACCEPTED_S = 10.0
 AFTER_S = 12.0
 """So long after the end of a command its last word must have come."""
 
-GOALS = {False: ("accepted", "active", "reached", "done"), True: ("reached",)}
-"""Stages that make the exit code 0, without and with --wait."""
+GOALS = {False: ("accepted",), True: ("active", "reached")}
+"""Stages that must all have been seen for exit code 0, without and with --wait; they come in any order."""
 ENDS = ("rejected", "done", "expired", "superseded", "aborted")
 
 
@@ -117,9 +117,8 @@ def _follow(store: Store, order: OrderRow, wait: bool, as_json: bool) -> None:
             say_line(_line(ack))
         return seen
 
-    wanted = (*GOALS[wait], *ENDS)
     longest_s = order.for_s + AFTER_S if wait else ACCEPTED_S
-    _until(fetch, lambda acks: any(ack.stage in wanted for ack in acks), longest_s)
+    _until(fetch, lambda acks: _met(acks, wait) or any(ack.stage in ENDS for ack in acks), longest_s)
     exit_code, trouble = _verdict(order, [ack for ack in seen], wait, longest_s)
     if as_json:
         data = {"order": asdict(order), "command": command_view(_command(store, order))}
@@ -130,10 +129,14 @@ def _follow(store: Store, order: OrderRow, wait: bool, as_json: bool) -> None:
     leave(exit_code)
 
 
+def _met(acks: list[AckRow], wait: bool) -> bool:
+    return set(GOALS[wait]) <= {ack.stage for ack in acks}
+
+
 def _verdict(
     order: OrderRow, acks: list[AckRow], wait: bool, longest_s: float
 ) -> tuple[Exit, Problem | None]:
-    if any(ack.stage in GOALS[wait] for ack in acks):
+    if _met(acks, wait):
         return Exit.OK, None
     last = next((ack for ack in reversed(acks) if ack.stage in ENDS), None)
     if last is None:

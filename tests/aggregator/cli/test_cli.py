@@ -165,7 +165,8 @@ def test_an_order_that_the_server_refuses(served: Store, monkeypatch: pytest.Mon
 
 
 ENDS = [
-    ("accepted", "", (), 0), ("accepted", "", ("--wait",), 5), ("reached", "", ("--wait",), 0),
+    ("accepted", "", (), 0), ("accepted", "", ("--wait",), 5), ("reached", "", ("--wait",), 5),
+    ("active reached", "", ("--wait",), 0), ("reached active", "", ("--wait",), 0),
     ("rejected", "SOC", (), 6), ("aborted", "", ("--wait",), 1), ("superseded", "", (), 1),
 ]  # fmt: skip
 
@@ -181,17 +182,20 @@ def test_how_an_order_ends(
 ) -> None:
     monkeypatch.setattr("aggregator.cli.dispatch.AFTER_S", -1.0)
 
+    first, *_, last = stage.split() * 2
+
     def reply(number: int) -> None:
-        served.put_command(CommandRow("C2", "demo", 2, "setpoint", 30.0, 0, 9, stage, code, None, 0, 0, b""))
-        served.put_ack(AckRow("C2", stage, code, 1, now_ms(), 30.0, ""))
+        served.put_command(CommandRow("C2", "demo", 2, "setpoint", 30.0, 0, 9, last, code, None, 0, 0, b""))
+        for part in stage.split():
+            served.put_ack(AckRow("C2", part, code, 1, now_ms(), 30.0, ""))
         served.order_sent(number, "C2", 30.0)
 
     answered(served, monkeypatch, reply)
     result = run("dispatch", "demo", "40kW", "--for", "1s", "--clip", *more, "--db", str(served.path))
     assert result.exit_code == exit_code, result.output
-    assert "clipped: discharge 40 kW was asked" in result.stdout and stage in result.stdout
+    assert "clipped: discharge 40 kW was asked" in result.stdout and last in result.stdout
     data = answer(run("dispatch", "demo", "40kW", "--for", "1s", *more, "--json", "--db", str(served.path)))
-    assert (data["ok"], data["data"]["stages"][0]["stage"]) == (exit_code == 0, stage)
+    assert (data["ok"], data["data"]["stages"][0]["stage"]) == (exit_code == 0, first)
 
 
 def test_keys_are_shown_and_trusted(tmp_path: Path) -> None:
