@@ -12,7 +12,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         ),
     },
     "control/estimate.py": {
-        "nothing_known = initial(site, [0.0] * len(site.batteries))  [0.0 -> 1.0]": "setpoints make nothing known",
+        "nothing_known = initial(site, [0.0] * len(site.batteries))  [0.0 -> 1.0]": (
+            "setpoints make nothing known"
+        ),
         "if at_ns >= t_ns[last]:  [GtE -> Gt]": "at a sample both sides give the sample",
         "if before <= at_ns:  [LtE -> Lt]": "at a sample both sides give the sample",
     },
