@@ -9,8 +9,10 @@ PACKAGES = aggregator cloud_link control cython_ext drivers edge examples models
 demo: .venv/ready
 	$(BIN)/edge demo --for 60s $(ARGS)
 
+# Unit tests side by side; then whole sites, whose cycles must not be late because of a neighbour.
 test: .venv/ready
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests $(ARGS)
+	$(BIN)/python -m pytest -q hil_tests $(ARGS)
 
 # Slow suites: the long fuzz and the mutation of the safety code.
 test-slow: .venv/ready

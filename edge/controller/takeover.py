@@ -8,6 +8,7 @@ device's own dead-man timer rules meanwhile.
 import threading
 import time
 
+from control.estimate import ready
 from control.state import State, initial
 from edge.image import SharedImage
 from edge.ring import Ring
@@ -20,7 +21,7 @@ LOOK_S = 0.05
 
 
 def take_over(site: Site, image: SharedImage, ring: Ring, stop: threading.Event) -> State:
-    """Wait for the PCS of every battery, then begin with what they report as their setpoint.
+    """Wait for the devices that the limits need, then begin with what each PCS reports as its setpoint.
 
     A PCS that does not answer in time begins with 0 kW; its limits hold it there until it answers. Cycles are
     numbered on from the last one in the ring.
@@ -29,7 +30,9 @@ def take_over(site: Site, image: SharedImage, ring: Ring, stop: threading.Event)
     while True:
         snapshot = image.snapshot()
         reported = [find(snapshot, battery.points, Role.P_SET_KW) for battery in site.batteries]
-        if all(reading.good for reading in reported) or time.monotonic() > deadline or stop.is_set():
+        now_ns = time.monotonic_ns()
+        told = all(reading.good for reading in reported) and ready(site, snapshot, now_ns)
+        if told or time.monotonic() > deadline or stop.is_set():
             break
         time.sleep(LOOK_S)
     setpoints = tuple(reading.value if reading.good else 0.0 for reading in reported)

@@ -122,13 +122,13 @@ def test_a_day_with_a_site(fleet: Fleet, until: Until) -> None:
 
     process = order(fleet, "demo", "40kW", "--for", "20s", "--wait")
     command, raw = site.next_command()
-    for stage in ("received", "accepted"):
+    for stage in ("received", "accepted", "active"):
         site.ack(raw, command.id, stage)
     site.values |= {"site/battery_kw": 40.0, "site/winner": "fleet"}
     site.report()
     out, _ = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert [line.split()[1] for line in out.splitlines()[1:]] == ["received", "accepted", "reached"]
+    assert [line.split()[1] for line in out.splitlines()[1:]] == ["received", "accepted", "active", "reached"]
     assert "discharge 40 kW for 20 s" in out.splitlines()[0]
 
     site.stop()

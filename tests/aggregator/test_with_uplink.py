@@ -39,6 +39,7 @@ class Gateway:
         )
         keys = Keyring.of(fleet_key, issuer="yunchu-fleet")
         self.link = Uplink(settings, POINTS, keys, self.own, self._act, utc_ms=now_ms)
+        self._acted: list[str] = []
         self._stop, self._thread = threading.Event(), threading.Thread(target=self._run)
 
     def start(self) -> None:
@@ -52,6 +53,7 @@ class Gateway:
 
     def _act(self, command: Command, number: int) -> Decision:
         self.p_kw = command.p_kw
+        self._acted.append(command.id)
         return Decision(True, actual_kw=self.p_kw)
 
     def _run(self) -> None:
@@ -61,6 +63,8 @@ class Gateway:
                 "site/hi_kw": 100.0, "site/winner": "fleet", "site/cycle": self.made,
             }  # fmt: skip
             self.link.report(Report(now_ms(), node, [self.p_kw], [Quality.GOOD]))
+            while self._acted:
+                self.link.progress(self._acted.pop(), "active", self.p_kw)
             self.made += 1
 
 

@@ -322,12 +322,15 @@ def test_an_empty_file_lists_what_it_needs() -> None:
     assert len(problems) == 7
 
 
+NO_DATA = re.sub(r"(?m)^load_csv.*\n", "", DEMO.split("[fleet]")[0])
+"""The demo without the fleet and without measured load: only the tariff file is left to be missing."""
+
+
 def test_problems_of_the_tariff_file_keep_their_own_place(tmp_path: Path) -> None:
     (tmp_path / "tariffs").mkdir()
     (tmp_path / "tariffs/jiangsu-2025.toml").write_text("format = 7\n")
-    text = DEMO.split("[fleet]")[0]
     with pytest.raises(ConfigError) as raised:
-        loads(text, tmp_path / "site.toml")
+        loads(NO_DATA, tmp_path / "site.toml")
     assert all("jiangsu-2025.toml" in problem.where for problem in raised.value.problems)
     assert raised.value.problems[0].code.startswith("TAR-")
 
@@ -336,7 +339,7 @@ def test_a_tariff_file_that_is_no_utf8_is_one_problem(tmp_path: Path) -> None:
     (tmp_path / "tariffs").mkdir()
     (tmp_path / "tariffs/jiangsu-2025.toml").write_bytes("name = '江苏'".encode("gbk"))
     with pytest.raises(ConfigError) as raised:
-        loads(DEMO.split("[fleet]")[0], tmp_path / "site.toml")
+        loads(NO_DATA, tmp_path / "site.toml")
     assert [problem.code for problem in raised.value.problems] == ["CFG-028"]
 
 

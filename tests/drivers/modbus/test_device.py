@@ -177,7 +177,7 @@ def test_what_the_door_refused_also_ends_the_setpoint_before_it(bench) -> None:
 
 
 def test_the_start_sequence_runs_in_order_before_the_setpoint(bench) -> None:
-    peer = bench.Peer(values={**READY, (1, REMOTE): 0, (1, DEAD_MAN): 5, (1, 100): 1}, sticky=True)
+    peer = bench.Peer(values={**READY, (1, DEAD_MAN): 5, (1, 100): 1}, sticky=True)
     rig, _ = pcs_rig(bench, peer)
     rig.devices["pcs"].offer(Setpoint("u", 10.0, alive(20)))
     bench.eventually(lambda: written(peer, COMMAND) == [1])
@@ -185,8 +185,8 @@ def test_the_start_sequence_runs_in_order_before_the_setpoint(bench) -> None:
     peer.values[1, 100] = 3
     bench.eventually(lambda: setpoints(peer))
     order = [int.from_bytes(pdu[1:3], "big") for pdu in peer.writes()]
-    assert order[:4] == [REMOTE, DEAD_MAN, COMMAND, P_SET]
-    assert rig.codes("pcs").count(EventCode.PREPARED) == 3
+    assert order[:3] == [DEAD_MAN, COMMAND, P_SET]
+    assert rig.codes("pcs").count(EventCode.PREPARED) == 2
 
 
 def test_a_step_that_was_undone_is_done_again(bench) -> None:
@@ -194,8 +194,8 @@ def test_a_step_that_was_undone_is_done_again(bench) -> None:
     rig, _ = pcs_rig(bench, peer)
     rig.devices["pcs"].offer(Setpoint("u", 10.0, alive(20)))
     bench.eventually(lambda: setpoints(peer))
-    peer.values[1, REMOTE] = 0
-    bench.eventually(lambda: written(peer, REMOTE) == [1])
+    peer.values[1, DEAD_MAN] = 9
+    bench.eventually(lambda: written(peer, DEAD_MAN) == [3])
 
 
 def test_a_write_without_a_reply_is_on_the_wire_once_until_its_refresh(bench) -> None:
