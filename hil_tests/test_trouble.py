@@ -6,6 +6,7 @@ itself has seen, not what the controller says.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from edge.launch import Launcher, Process
 from edge.mailbox import ask
 from edge.ring import Ring
 
+ROOT = Path(__file__).parents[1]
 LOAD_KW = 200.0
 DEAD_MAN_S = 3.0
 RAMP_KW_PER_CYCLE = 5.0
@@ -383,6 +385,34 @@ def test_a_corrupted_line_gives_errors_but_never_a_wrong_value(stage: Stage) -> 
     assert sum(d["errors"] for d in facts["devices"] if d["name"] in ("meter-1", "bms-1")) > 0
     rows = stage.ring().since(first)
     assert sum(wrong_values(stage, rows).values()) == 0
+
+
+ROOMS = ("control", "cython_ext", "drivers", "edge", "examples", "models")
+
+
+def replay(stage: Stage, folder: Path) -> tuple[int, dict[str, Any]]:
+    """Replay the ring with the code that stands in ``folder``."""
+    words = ("-m", "edge", "replay", str(stage.run_dir / "ring"), "--json")
+    done = subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=120)
+    return done.returncode, json.loads(done.stdout)["data"]
+
+
+def test_every_cycle_of_all_this_trouble_can_be_run_again_bit_for_bit(stage: Stage) -> None:
+    code, found = replay(stage, ROOT)
+    assert code == 0, found
+    assert found["cycles"] > 400 and found["differing"] == 0
+
+
+def test_a_changed_constant_in_a_limit_shows_in_the_replay(stage: Stage, tmp_path: Path) -> None:
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    limit = tmp_path / "control/limits/soc.py"
+    before = limit.read_text(encoding="utf-8")
+    limit.write_text(before.replace("TAPER = 0.02", "TAPER = 0.90"), encoding="utf-8")
+    assert limit.read_text(encoding="utf-8") != before
+    code, found = replay(stage, tmp_path)
+    assert code == 1
+    assert found["differing"] > 0
 
 
 def test_the_plant_has_seen_no_violation(stage: Stage) -> None:
