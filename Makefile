@@ -27,7 +27,7 @@ check: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/cython-lint --max-line-length 110 cython_ext
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint --max-line-length 110 cython_ext
 	$(BIN)/codespell
 	$(BIN)/python -m pytest -q tests/test_sizes.py
 

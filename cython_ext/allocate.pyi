@@ -16,8 +16,8 @@ def split(
 ) -> int:
     """Split ``target`` over n <= 64 units, exactly.
 
-    ``out`` minimises ``sum((p_i - at_i)² / share_i) / 2`` under ``sum(p_i) = clip(target, sum(lo), sum(hi))`` and
-    ``lo_i <= p_i <= hi_i``. Units without a share stay at ``at`` until all others are at their ends, then
+    ``out`` minimises ``sum((p_i - at_i)² / share_i) / 2`` under ``sum(p_i) = clip(target, sum(lo), sum(hi))``
+    and ``lo_i <= p_i <= hi_i``. Units without a share stay at ``at`` until all others are at their ends, then
     take the rest in proportion to the room that they have.
 
     Args:

@@ -1,7 +1,7 @@
 """One writer, many readers, over shared memory: a reader sees either the old or the new payload, never a mix.
 
-A block is 8 bytes of sequence number followed by the payload. The number is odd while the writer is at work.
-The fences make it hold on weakly ordered processors (aarch64) too.
+A block is 8 bytes of sequence number followed by the payload. The number is odd while the writer is at
+work. The fences make it hold on weakly ordered processors (aarch64) too.
 Source of the scheme: H.-J. Boehm, "Can seqlocks get along with programming language memory models?", MSPC 2012.
 """
 
@@ -32,8 +32,8 @@ cdef void publish(unsigned char *block, const unsigned char *payload, size_t siz
 
 cdef bint consume(const unsigned char *block, unsigned char *out, size_t size, int tries) noexcept nogil:
     cdef uint64_t before
-    cdef int attempt
-    for attempt in range(tries):
+    cdef int _attempt
+    for _attempt in range(tries):
         before = yunchu_load(<const uint64_t *> block)
         if before & 1:
             continue
@@ -53,7 +53,7 @@ def write(unsigned char[::1] block, const unsigned char[::1] payload):
 
 
 def read(const unsigned char[::1] block, unsigned char[::1] out, int tries=10_000):
-    """Copy a consistent payload into ``out``; False when the writer never held still (it died in the middle)."""
+    """Copy a consistent payload into ``out``; False when the writer never held still: it has died."""
     cdef bint done
     if block.shape[0] != out.shape[0] + 8:
         raise ValueError("block must be 8 bytes longer than the payload")
