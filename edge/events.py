@@ -36,16 +36,25 @@ class Events:
             try:
                 if self._path.exists() and self._path.stat().st_size > MAX_BYTES:
                     self._path.replace(self._path.with_suffix(".previous"))
-                with self._path.open("a", encoding="utf-8") as file:
+                with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                     file.write(json.dumps(line, ensure_ascii=False) + "\n")
             except OSError:
                 pass
 
 
 def tail(path: Path, count: int) -> list[dict[str, Any]]:
-    """Return the last ``count`` events, oldest first."""
+    """Return the last ``count`` events, oldest first; half a line (a full disk, a power cut) is no event."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()[-count:]
+        lines = path.read_bytes().splitlines()[-count:]
     except OSError:
         return []
-    return [json.loads(line) for line in lines]
+    return [event for line in lines for event in parsed(line)]
+
+
+def parsed(line: bytes) -> list[dict[str, Any]]:
+    """Return the event that one line holds, or none."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return []
+    return [event] if isinstance(event, dict) else []

@@ -25,6 +25,11 @@ MAX_VALID_S = 86_400.0
 """No wish outlives a day."""
 REPLY_TIMEOUT_S = 2.0
 MAX_STEPS = 2_000
+ROUNDING_KW = 0.001
+"""Powers come rounded to the watt, and so does a sum of nameplates: so much beyond it is meant as it."""
+SHOWN = 80
+"""Characters of a wrong value that an answer repeats."""
+ACCEPT_PAUSE_S = 0.5
 
 
 class Refusal(Exception):
@@ -66,7 +71,8 @@ class Held:
 
     def requests(self, now_ns: int) -> tuple[Request, ...]:
         """Return what is in force now, in the order of Source."""
-        plan = self._plan.request(now_ns) if self._plan else None
+        held = self._plan  # once: the mailbox thread may take it back meanwhile
+        plan = held.request(now_ns) if held else None
         wishes = (self._wishes.get(source) for source in (Source.FLEET, Source.OPERATOR))
         return tuple(r for r in (plan, *wishes) if r is not None and now_ns < r.expires_ns)
 
@@ -78,14 +84,18 @@ class Held:
         """
         kind = message.get("kind")
         if message.get("v") != 1:
-            raise Refusal("VERSION", f"message version {message.get('v')!r} is unknown", "Send version 1.")
+            raise Refusal(
+                "VERSION", f"message version {_shown(message.get('v'))} is unknown", "Send version 1."
+            )
         if kind == "plan":
             return self._accept_plan(message, now_ns, utc_ms)
         if kind in ("fleet", "operator"):
             return self._accept_wish(Source[kind.upper()], message, now_ns)
         if kind == "cancel":
             return self._cancel(message)
-        raise Refusal("UNKNOWN_KIND", f"kind {kind!r} is unknown", "Send plan, fleet, operator or cancel.")
+        raise Refusal(
+            "UNKNOWN_KIND", f"kind {_shown(kind)} is unknown", "Send plan, fleet, operator or cancel."
+        )
 
     def _accept_plan(self, message: dict[str, Any], now_ns: int, utc_ms: int) -> dict[str, Any]:
         powers = message.get("p_kw")
@@ -111,7 +121,7 @@ class Held:
     def _cancel(self, message: dict[str, Any]) -> dict[str, Any]:
         name = str(message.get("source")).upper()
         if name not in Source.__members__:
-            raise Refusal("MALFORMED", f"source {name!r} is unknown", "Cancel plan, fleet or operator.")
+            raise Refusal("MALFORMED", f"source {_shown(name)} is unknown", "Cancel plan, fleet or operator.")
         if Source[name] is Source.PLAN:
             self._plan = None
         self._wishes = {s: request for s, request in self._wishes.items() if s is not Source[name]}
@@ -119,25 +129,31 @@ class Held:
 
     def _power(self, value: Any) -> float:
         lo, hi = self._range
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise Refusal("RANGE", f"{value!r} is not a power in kW", "Send a finite number.")
-        if not lo <= value <= hi:
-            raise Refusal("RANGE", f"{value} kW is outside the nameplate {lo}…{hi} kW", "Ask for less.")
-        return float(value)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
+            raise Refusal("RANGE", f"{_shown(value)} is not a power in kW", "Send a finite number.")
+        if not lo - ROUNDING_KW <= value <= hi + ROUNDING_KW:
+            what = f"{_shown(value)} kW is outside the nameplate {lo:g}…{hi:g} kW"
+            raise Refusal("RANGE", what, "Ask for less.")
+        return float(min(max(value, lo), hi))
 
 
 def _number(message: dict[str, Any], key: str, lo: float, hi: float) -> float:
     value = message.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float) or not lo < value <= hi:
-        raise Refusal("MALFORMED", f"{key} = {value!r} is not within {lo}…{hi}", f"Correct {key}.")
+        raise Refusal("MALFORMED", f"{key} = {_shown(value)} is not within {lo}…{hi}", f"Correct {key}.")
     return float(value)
 
 
 def _whole(message: dict[str, Any], key: str) -> int:
     value = message.get(key)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-        raise Refusal("MALFORMED", f"{key} = {value!r} is not a whole number", f"Correct {key}.")
+        raise Refusal("MALFORMED", f"{key} = {_shown(value)} is not a whole number", f"Correct {key}.")
     return value
+
+
+def _shown(value: Any) -> str:
+    """Return a value as an answer repeats it, however long it is and whatever is in it."""
+    return ascii(value)[:SHOWN]
 
 
 class Mailbox:
@@ -148,6 +164,7 @@ class Mailbox:
         self._path = path
         self._held = held
         self._on_event = on_event
+        self._stopping = threading.Event()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 
     def start(self) -> None:
@@ -166,15 +183,19 @@ class Mailbox:
 
     def stop(self) -> None:
         """Close the socket; the serving thread ends."""
+        self._stopping.set()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # closing alone would not wake the thread
         self._socket.close()
         self._path.unlink(missing_ok=True)
 
     def _serve(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             try:
                 connection, _ = self._socket.accept()
-            except OSError:
-                return
+            except OSError:  # no descriptor left, or the client has gone again: the next one is served
+                self._stopping.wait(ACCEPT_PAUSE_S)
+                continue
             with connection:
                 connection.settimeout(REPLY_TIMEOUT_S)
                 with contextlib.suppress(OSError):
@@ -191,7 +212,7 @@ class Mailbox:
         try:
             return self._held.accept(message, time.monotonic_ns(), time.time_ns() // NS_PER_MS)
         except Refusal as refusal:
-            self._on_event("REQUEST_REFUSED", str(message.get("kind")), refusal.answer["what"])
+            self._on_event("REQUEST_REFUSED", str(message.get("kind"))[:SHOWN], refusal.answer["what"])
             return refusal.answer
 
 

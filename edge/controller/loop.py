@@ -83,8 +83,8 @@ class Loop:
     def _turn(self, state: State, now_ns: int) -> Outcome | None:
         """Run one cycle and hand over its setpoints; None when the cycle raised, which is a bug in it."""
         now = Now(now_ns, time.time_ns() // NS_PER_MS)
-        inputs = Inputs(self._held.requests(now_ns))
         try:
+            inputs = Inputs(self._held.requests(now_ns))
             outcome = run_cycle(self._site, self._image.snapshot(), state, now, inputs)
         except Exception:  # noqa: BLE001 - the last line of defence: no setpoint goes out, devices fall back
             self._faults += 1

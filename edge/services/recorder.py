@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from edge.events import Events
+from edge.events import Events, parsed
 from edge.history import FILE, History, set_aside
 from edge.history_reader import CorruptError
 from edge.services.tape import Part, Tape
@@ -54,7 +54,7 @@ class EventTail:
                 self._file = self._path.open("rb")
                 self._inode = self._path.stat().st_ino
                 lines += self._more()
-        return [event for line in lines for event in _parsed(line)]
+        return [event for line in lines for event in parsed(line)]
 
     def close(self) -> None:
         """Close the file."""
@@ -78,14 +78,6 @@ class EventTail:
             return path.read_bytes().splitlines()
         except OSError:
             return []
-
-
-def _parsed(line: bytes) -> list[dict[str, Any]]:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return []
-    return [event] if isinstance(event, dict) else []
 
 
 def _alike(parts: Iterable[Part]) -> list[list[Part]]:

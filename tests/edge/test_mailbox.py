@@ -1,5 +1,6 @@
 """Every door check of the mailbox, then the socket itself."""
 
+import errno
 import json
 import socket
 import threading
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.mailbox import MAX_BYTES, Held, Mailbox, Refusal, ask
+from edge.events import Events, tail
+from edge.mailbox import MAX_BYTES, Held, HeldPlan, Mailbox, Refusal, ask
 from models.errors import LinkError
 from models.proposal import Request, Source
 
@@ -87,6 +89,8 @@ REFUSED = [
     ({**FLEET, "p_kw": float("nan")}, "RANGE", "not a number"),
     ({**FLEET, "p_kw": float("inf")}, "RANGE", "infinite"),
     ({**FLEET, "p_kw": 1e308}, "RANGE", "absurd"),
+    ({**FLEET, "p_kw": 10**400}, "RANGE", "a whole number that no float holds"),
+    ({**FLEET, "p_kw": 100.002}, "RANGE", "more than rounding above the nameplate"),
     ({**FLEET, "p_kw": "40"}, "RANGE", "a number as a string"),
     ({**FLEET, "p_kw": True}, "RANGE", "a truth value"),
     ({**FLEET, "p_kw": None}, "RANGE", "no power"),
@@ -118,6 +122,34 @@ def test_refused_with_its_code_and_without_effect(message: dict[str, Any], code:
     assert refusal.value.answer["code"] == code
     assert refusal.value.answer["what"] and refusal.value.answer["do"]
     assert box.requests(NOW_NS) == before
+
+
+@pytest.mark.parametrize("asked_kw", [99.9, -99.9])
+def test_a_rounded_sum_of_nameplates_is_meant_as_it(asked_kw: float) -> None:
+    all_kw = 33.3 + 33.3 + 33.3
+    assert all_kw < 99.9, "that is how three batteries of 33.3 kW add up"
+    box = Held(-all_kw, all_kw)
+    box.accept({**FLEET, "p_kw": asked_kw}, NOW_NS, UTC_MS)
+    assert abs(box.requests(NOW_NS)[0].p_kw) == all_kw
+
+
+class Vanishing(Held):
+    """Its plan is cancelled by the mailbox thread right after the loop has seen that there is one."""
+
+    looks = 0
+
+    @property
+    def _plan(self) -> HeldPlan | None:
+        self.looks += 1
+        return HeldPlan(7, NOW_NS, S, (5.0,), NOW_NS + S) if self.looks == 1 else None
+
+    @_plan.setter
+    def _plan(self, plan: HeldPlan | None) -> None:
+        pass
+
+
+def test_a_plan_that_is_cancelled_while_the_loop_looks_does_no_harm() -> None:
+    assert [request.p_kw for request in Vanishing(-100.0, 100.0).requests(NOW_NS)] == [5.0]
 
 
 @given(p_kw=st.floats(), valid_s=st.floats())
@@ -166,6 +198,70 @@ def test_garbage_gets_an_answer_and_the_next_one_is_served(served: Served, raw: 
         client.sendall(raw)
         assert json.loads(client.makefile().readline())["code"] == "MALFORMED"
     assert ask(path, FLEET)["ok"] is True
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"v":1,"kind":"fleet","ref":1,"valid_s":1,"p_kw":1' + b"0" * 400 + b"}\n",
+        b'{"v":1,"kind":"fleet","ref":1' + b"0" * 4000 + b',"valid_s":1,"p_kw":1}\n',
+        b'{"v":1,"kind":"\\ud800","ref":1}\n',
+    ],
+    ids=["a power that no float holds", "an endless reference", "half a character"],
+)
+def test_nothing_that_is_json_ends_the_mailbox(tmp_path: Path, raw: bytes) -> None:
+    mailbox = Mailbox(tmp_path / "control.sock", held(), Events(tmp_path / "events.jsonl", "test").emit)
+    mailbox.start()
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(tmp_path / "control.sock"))
+            client.settimeout(5.0)
+            client.sendall(raw)
+            answer = json.loads(client.makefile().readline())
+        assert answer["ok"] is False and len(answer["what"]) < 200
+        assert ask(tmp_path / "control.sock", FLEET)["ok"] is True
+        assert [event["code"] for event in tail(tmp_path / "events.jsonl", 9)] == ["REQUEST_REFUSED"]
+    finally:
+        mailbox.stop()
+
+
+class Exhausted:
+    """A socket whose accept fails once, as it does when no file descriptor is left."""
+
+    def __init__(self, real: socket.socket) -> None:
+        self.real, self.failed = real, False
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if not self.failed:
+            self.failed = True
+            raise OSError(errno.EMFILE, "too many open files")
+        return self.real.accept()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
+def test_the_mailbox_outlives_a_lack_of_file_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.mailbox.ACCEPT_PAUSE_S", 0.01)
+    mailbox = Mailbox(tmp_path / "control.sock", held(), lambda *_: None)
+    poor = Exhausted(mailbox._socket)
+    monkeypatch.setattr(mailbox, "_socket", poor)
+    mailbox.start()
+    assert ask(tmp_path / "control.sock", FLEET)["ok"] is True
+    assert poor.failed
+    mailbox.stop()
+
+
+def test_stopping_ends_the_thread(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    mailbox = Mailbox(tmp_path / "control.sock", held(), lambda *_: None)
+    mailbox.start()
+    (thread,) = set(threading.enumerate()) - before
+    mailbox.stop()
+    thread.join(5.0)
+    assert not thread.is_alive()
 
 
 def test_a_silent_client_does_not_stop_the_others(served: Served) -> None:
