@@ -2,7 +2,7 @@
 
 A block is 8 bytes of sequence number followed by the payload. The number is odd while the writer is at
 work. The fences make it hold on weakly ordered processors (aarch64) too.
-Source of the scheme: H.-J. Boehm, "Can seqlocks get along with programming language memory models?", MSPC 2012.
+Source: H.-J. Boehm, "Can seqlocks get along with programming language memory models?", MSPC 2012.
 """
 
 from libc.stdint cimport uint64_t
