@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,19 @@ def _payload_dtype(count: int) -> np.dtype[np.void]:
             ("quality", "u1", (count,)),
         ]
     )
+
+
+def reserve(file: BinaryIO, size: int) -> None:
+    """Give a file its size with all its blocks: a hole in it would end the process when the disk is full.
+
+    Raises:
+        StoreError: there is no room for it.
+    """
+    file.flush()
+    try:
+        os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        raise StoreError(f"no room for the {size} bytes of {file.name} ({error}); free some space") from error
 
 
 def _aligned(size: int) -> int:
@@ -93,6 +106,7 @@ class SharedImage:
         self.pid: int = meta["pid"]
         self.points = tuple(Point(**{**p, "role": Role(p["role"])}) for p in meta["points"])
         self.devices = tuple(DeviceInfo(**device) for device in meta["devices"])
+        self._last: dict[str, np.void] = {}
         whole = np.frombuffer(memory, np.uint8)
         self._blocks: dict[str, NDArray[np.uint8]] = {}
         for device in self.devices:
@@ -119,6 +133,9 @@ class SharedImage:
             devices: what has a slice.
             epoch_ms: UTC of the start.
             state_dir: where the site's services keep their files, for readers without a configuration.
+
+        Raises:
+            StoreError: there is no room for it.
         """
         meta = {
             "site": site,
@@ -136,7 +153,7 @@ class SharedImage:
             file.write(MAGIC + len(text).to_bytes(8, "little"))
             file.seek(HEAD)
             file.write(text)
-            file.truncate(size)
+            reserve(file, size)
         image = cls.open(fresh, writable=True)
         for device in devices:
             empty = Image.empty(device.count)
@@ -171,7 +188,11 @@ class SharedImage:
         return ImageSlice(self._blocks[device], count)
 
     def snapshot(self) -> Image:
-        """Return a copy of all readings; a slice whose writer died in the middle reads as BAD."""
+        """Return a copy of all readings.
+
+        A slice whose writer is interrupted in the middle of a write (or died there) reads as it was before,
+        with the times of then, so that it ages; BAD when this reader has never seen it whole.
+        """
         image = Image.empty(len(self.points))
         for device in self.devices:
             row = self._row(device)
@@ -196,8 +217,9 @@ class SharedImage:
         dtype = _payload_dtype(device.count)
         out = np.empty(dtype.itemsize, np.uint8)
         if not seqlock.read(self._blocks[device.name], out):
-            return None
+            return self._last.get(device.name)
         row: np.void = out.view(dtype)[0]
+        self._last[device.name] = row
         return row
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cython_ext import seqlock
+from edge.image import reserve
 from models.errors import StoreError
 
 MAGIC = b"YUNCHU-RING-1\n\0\0"
@@ -38,7 +39,11 @@ class Ring:
 
     @classmethod
     def create(cls, path: Path, dtype: np.dtype[np.void], slots: int, meta: dict[str, Any]) -> "Ring":
-        """Continue the ring at ``path`` when it has this layout and description, else begin a new one."""
+        """Continue the ring at ``path`` when it has this layout and description, else begin a new one.
+
+        Raises:
+            StoreError: there is no room for it.
+        """
         try:
             old = cls.open(path, writable=True)
             if old.dtype == dtype and len(old._rows) == slots and old.meta == meta:
@@ -48,11 +53,13 @@ class Ring:
             pass
         text = json.dumps({"dtype": _describe(dtype), "meta": meta}).encode()
         body = _body(len(text))
-        with path.open("wb") as file:
+        fresh = path.with_suffix(".new")
+        with fresh.open("wb") as file:
             file.write(MAGIC + len(text).to_bytes(8, "little"))
             file.seek(HEAD)
             file.write(text)
-            file.truncate(body + slots * dtype.itemsize)
+            reserve(file, body + slots * dtype.itemsize)
+        fresh.replace(path)
         return cls.open(path, writable=True)
 
     @classmethod
@@ -71,8 +78,11 @@ class Ring:
         if memory[: len(MAGIC)] != MAGIC:
             raise StoreError(f"{path} does not hold cycle records of this version")
         size = int.from_bytes(memory[len(MAGIC) : len(MAGIC) + 8], "little")
-        text = json.loads(memory[HEAD : HEAD + size])
-        return cls(memory, text["meta"], _dtype(text["dtype"]), _body(size))
+        try:
+            text = json.loads(memory[HEAD : HEAD + size])
+            return cls(memory, text["meta"], _dtype(text["dtype"]), _body(size))
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{path} is damaged ({error}); remove it, a new one will be made") from error
 
     @property
     def total(self) -> int:

@@ -1,5 +1,6 @@
 """The image must never show half a write, and must describe itself."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -92,6 +93,34 @@ def test_a_writer_killed_in_the_middle_reads_as_bad_and_its_successor_recovers(
     assert SharedImage.open(tmp_path / "image").snapshot().quality[0] == Quality.BAD
     image.slice("a").put(np.array([0]), np.array([4.0]), np.array([GOOD]), 6)
     assert SharedImage.open(tmp_path / "image").snapshot().value[0] == 4.0
+
+
+def test_a_writer_that_is_interrupted_takes_nothing_from_a_reader_that_knows_it(image: SharedImage) -> None:
+    image.slice("a").put(np.array([0]), np.array([9.0]), np.array([GOOD]), 5)
+    image.slice("a").count(Counters(polls=3))
+    before = image.snapshot()
+    image._blocks["a"][0] |= 1  # the writer was put to sleep between its two marks
+    during = image.snapshot()
+    assert (during.value[0], during.quality[0], during.t_ns[0]) == (9.0, GOOD, 5)
+    assert image.counters("a").polls == 3
+    aged = during.aged(np.full(len(POINTS), 100, np.int64), 106)
+    assert aged.quality[0] == Quality.STALE, "should it never end its write, its readings age as all do"
+    assert before.quality[1] == during.quality[1] == Quality.BAD
+
+
+def test_all_its_blocks_are_there_so_that_a_full_disk_ends_nobody(image: SharedImage, tmp_path: Path) -> None:
+    stat = (tmp_path / "image").stat()
+    assert stat.st_blocks * 512 >= stat.st_size
+
+
+def test_no_room_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(StoreError, match="no room for the"):
+        SharedImage.create(tmp_path / "image", "demo", POINTS, DEVICES, 1)
+    assert not (tmp_path / "image").exists()
 
 
 def test_the_image_survives_the_death_of_its_writer(tmp_path: Path) -> None:

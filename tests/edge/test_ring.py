@@ -1,5 +1,6 @@
 """The flight recorder keeps the newest records, in order, across restarts of its writer."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -73,3 +74,29 @@ def test_what_is_not_a_ring_is_refused(tmp_path: Path, content: bytes | None) ->
         path.write_bytes(content)
     with pytest.raises(StoreError):
         Ring.open(path)
+
+
+DAMAGE = [
+    ("its description is cut off", lambda raw: raw[:70]),
+    ("its description is no JSON", lambda raw: raw[:70] + b"#" + raw[71:]),
+    ("its records are cut off in the middle", lambda raw: raw[:-5]),
+]
+
+
+@pytest.mark.parametrize("damage", [d[1] for d in DAMAGE], ids=[d[0] for d in DAMAGE])
+def test_a_damaged_ring_is_refused_by_readers_and_replaced_by_the_controller(
+    ring: Ring, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "ring"
+    fill(ring, 1, 4)
+    broken = damage(path.read_bytes())
+    path.unlink()
+    path.write_bytes(broken)
+    with pytest.raises(StoreError, match="damaged"):
+        Ring.open(path)
+    assert Ring.create(path, DTYPE, SLOTS, {"site": "demo"}).total == 0
+
+
+def test_all_its_blocks_are_there_so_that_a_full_disk_ends_nobody(ring: Ring, tmp_path: Path) -> None:
+    stat = (tmp_path / "ring").stat()
+    assert stat.st_blocks * 512 >= stat.st_size
