@@ -80,6 +80,9 @@ class Follower:
     def __len__(self) -> int:
         return len(self._followed)
 
+    def __contains__(self, followed: Followed) -> bool:
+        return any(other is followed for other in self._followed)
+
     def add(self, followed: Followed) -> None:
         """Follow a command that waits for its begin."""
         self._followed.append(followed)

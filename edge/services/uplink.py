@@ -25,7 +25,7 @@ from edge.config import SiteConfig
 from edge.config_tables import FleetTable
 from edge.controller.build import site_of
 from edge.image import SharedImage
-from edge.mailbox import ask
+from edge.mailbox import MAX_VALID_S, ask
 from edge.ring import Ring
 from edge.services.demand import write_atomic
 from edge.services.follow import Followed, Follower, Progress, View
@@ -166,6 +166,7 @@ class Service:
         self._eyes = Eyes(self._site, run_dir)
         self._follower = Follower()
         self._lock = threading.Lock()
+        """Held from the decision to post until it is followed: nothing that a stop ends may overtake it."""
         batteries = self._site.batteries
         total = (sum(b.p_min_kw for b in batteries), sum(b.p_max_kw for b in batteries))
         settings = LinkSettings(
@@ -223,21 +224,24 @@ class Service:
 
     def _turn(self, now_ns: int) -> None:
         with self._lock:
-            due = self._follower.due(now_ns)
-        for followed in due:
-            refusal = self._post(followed, now_ns)
-            with self._lock:
-                if refusal is not None and refusal.code == NO_ANSWER:
-                    followed.begin_ns = now_ns + RETRY_NS
-                    continue
-                if refusal is None:
-                    news = self._follower.posted(followed, now_ns, self._eyes.epoch_ms)
-                else:
-                    news = [self._follower.drop(followed, refusal.detail)]
-            self._tell(news)
-        with self._lock:
-            news = self._follower.look(self._view(now_ns), now_ns) if len(self._follower) else []
+            news = self._post_due(now_ns)
+            if len(self._follower):
+                news += self._follower.look(self._view(now_ns), now_ns)
         self._tell(news)
+
+    def _post_due(self, now_ns: int) -> list[Progress]:
+        news: list[Progress] = []
+        for followed in self._follower.due(now_ns):
+            if followed not in self._follower:  # a stop that was due before it has ended it
+                continue
+            refusal = self._post(followed, now_ns)
+            if refusal is None:
+                news += self._follower.posted(followed, now_ns, self._eyes.epoch_ms)
+            elif refusal.code == NO_ANSWER:
+                followed.begin_ns = now_ns + RETRY_NS
+            else:
+                news.append(self._follower.drop(followed, refusal.detail))
+        return news
 
     def _view(self, now_ns: int) -> View | None:
         record = self._eyes.record(now_ns)
@@ -260,10 +264,10 @@ class Service:
             with self._lock:
                 self._follower.add(followed)
             return Decision(True, detail=f"begins in {(followed.begin_ns - now_ns) // NS_PER_S} s")
-        refusal = self._post(followed, now_ns)
-        if refusal is not None:
-            return refusal
         with self._lock:
+            refusal = self._post(followed, now_ns)
+            if refusal is not None:
+                return refusal
             news = self._follower.posted(followed, now_ns, self._eyes.epoch_ms)
         self._tell(news)
         measured_kw = battery_kw(self._site, self._eyes.image(now_ns))
@@ -276,7 +280,7 @@ class Service:
             "kind": "fleet",
             "ref": followed.ref,
             "p_kw": followed.command.p_kw,
-            "valid_s": (followed.end_ns - now_ns) / NS_PER_S,
+            "valid_s": min((followed.end_ns - now_ns) / NS_PER_S, MAX_VALID_S),
         }
         try:
             answer = ask(self._run_dir / "control.sock", message)

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from cloud_link.broker import Broker
+from cloud_link.protocol.command import Command
 from cloud_link.protocol.report import contiguous
 from cloud_link.protocol.signing import Keyring, SigningKey, trust_line
 from edge.cli.init import demo_text
 from edge.config import SiteConfig, loads
 from edge.mailbox import Held, Mailbox, ask
-from edge.services.uplink import Eyes, address_of, battery_kw, report_of, run_uplink
+from edge.services.follow import Followed
+from edge.services.uplink import Eyes, Service, address_of, battery_kw, report_of, run_uplink
 from models.point import Image, Quality
 from models.proposal import Request, Source
 from tests.cloud_link.client import until
@@ -136,6 +138,41 @@ def test_a_command_of_later_begins_later_and_a_stop_ends_it(rig: Rig) -> None:
     host.send(stop)
     assert until(lambda: ("active", "reached") in stages(rig, stop.id)), stages(rig, stop.id)
     assert stages(rig, later.id)[-1] == ("superseded", f"by {stop.id}")
+
+
+def test_a_stop_is_not_overtaken_by_what_it_ends(
+    run_folder: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A setpoint falls due while a stop arrives: whatever the threads do, the stop comes last."""
+    config = config_for(tmp_path, "mqtt://127.0.0.1:1")
+    assert config.fleet is not None
+    service = Service(config, config.fleet, run_folder().path)
+    posted: list[str] = []
+    sending, sent = threading.Event(), threading.Event()
+
+    def slow(_: Path, message: dict[str, Any]) -> dict[str, Any]:
+        if message["ref"] == 1:
+            sending.set()
+            sent.wait(0.3)  # long enough for the stop, if nothing holds it back
+        posted.append({1: "setpoint", 2: "stop"}[message["ref"]])
+        return {"ok": True}
+
+    monkeypatch.setattr("edge.services.uplink.ask", slow)
+    now_ns, now_ms = time.monotonic_ns(), time.time_ns() // 1_000_000
+    setpoint = Command(1, "a", "fleet", SITE, "site", "setpoint", 50.0, now_ms, now_ms + 60_000, 1, "")
+    stop = Command(1, "b", "fleet", SITE, "site", "stop", 0.0, now_ms, now_ms + 60_000, 2, "")
+    service._link.start()
+    service._follower.add(Followed(setpoint, 1, now_ns, now_ns + 60_000_000_000))
+    turn = threading.Thread(target=service._turn, args=(now_ns,))
+    turn.start()
+    assert sending.wait(10)
+    try:
+        assert service._act(stop, 2).accepted
+    finally:
+        sent.set()
+        turn.join(10)
+        service._link.stop()
+    assert posted == ["setpoint", "stop"]
 
 
 def test_what_the_site_decides_itself_is_told(rig: Rig) -> None:
