@@ -133,6 +133,11 @@ class OpcUa:
         """Begin to connect; returns at once."""
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether it still works; False after ``stop``, or when a fault of ours has ended it."""
+        return self._thread.is_alive()
+
     def offer(self, setpoint: Setpoint) -> None:
         """Refuse: no product of this protocol takes setpoints."""
         self.counters.door_refused += 1
@@ -159,6 +164,10 @@ class OpcUa:
             began_ns = self._heard_ns
             try:
                 await self._session()
+            except asyncio.CancelledError as error:
+                if self._stop.is_set():
+                    raise
+                self._count_failure(error)  # only ``stop`` ends us; the library cancelled its own request
             except Exception as error:  # noqa: BLE001 - top loop of the driver: asyncua lets anything escape
                 self._count_failure(error)
             finally:
@@ -167,7 +176,7 @@ class OpcUa:
             await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
             self.counters.reconnects += 1
 
-    def _count_failure(self, error: Exception) -> None:
+    def _count_failure(self, error: BaseException) -> None:
         if isinstance(error, TimeoutError | OSError | NoReply):
             self.counters.timeouts += 1
         elif isinstance(error, UaStatusCodeError):

@@ -115,12 +115,17 @@ class Line:
         """Open it; raise LineLost when that is not possible."""
         self.close()
         try:
-            self._port = _connect(self.endpoint) if self.endpoint.host else _open_serial(self.endpoint)
+            port: Port = _connect(self.endpoint) if self.endpoint.host else _open_serial(self.endpoint)
         except (OSError, ValueError) as error:  # serial.SerialException is an OSError
             raise LineLost(f"{self.endpoint.name}: {error}") from error
-        self._fd = self._port.fileno()
-        os.set_blocking(self._fd, False)
-        self._poll.register(self._fd, select.POLLIN)
+        try:
+            self._fd = port.fileno()
+            os.set_blocking(self._fd, False)
+            self._poll.register(self._fd, select.POLLIN)
+        except OSError as error:  # unplugged in this very moment
+            port.close()
+            raise LineLost(f"{self.endpoint.name}: {error}") from error
+        self._port = port
 
     def close(self) -> None:
         """Close it; harmless when it is closed."""

@@ -44,7 +44,7 @@ def open_driver(config_path: Path, run_dir: Path, name: str) -> OpcUa:
 
 
 def run(config_path: Path, run_dir: Path, name: str, parent: int) -> None:
-    """Run the driver until SIGTERM or until ``parent`` is gone."""
+    """Run the driver until SIGTERM, until ``parent`` is gone, or until the driver has died."""
     die_with_parent()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -53,7 +53,7 @@ def run(config_path: Path, run_dir: Path, name: str, parent: int) -> None:
     driver = open_driver(config_path, run_dir, name)
     driver.start()
     # The parent may have died before it was asked to take us with it, so its number is looked at as well.
-    while os.getppid() == parent and not stop.wait(SECONDS_MAY_PASS):
+    while os.getppid() == parent and driver.alive and not stop.wait(SECONDS_MAY_PASS):
         pass
     driver.stop()
 

@@ -26,8 +26,8 @@ class Hosts:
 
     def start(self) -> None:
         """Start all hosts and the thread that watches them."""
-        for name, command in self._commands.items():
-            self._children[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        for name in self._commands:
+            self._spawn(name)
         if self._commands:
             threading.Thread(target=self._watch, name="hosts", daemon=True).start()
 
@@ -55,4 +55,10 @@ class Hosts:
                 )
                 if self._stop.wait(pause_s):
                     return
-                self._children[name] = subprocess.Popen(self._commands[name], stdin=subprocess.DEVNULL)
+                try:
+                    self._spawn(name)
+                except OSError as error:  # no memory, no process left: the next look tries again
+                    self._events.emit("HOST_NOT_STARTED", name, f"{error}; tried again")
+
+    def _spawn(self, name: str) -> None:
+        self._children[name] = subprocess.Popen(self._commands[name], stdin=subprocess.DEVNULL)

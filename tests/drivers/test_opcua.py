@@ -220,6 +220,26 @@ def test_a_server_that_takes_no_subscription_is_polled(plant: Plant, monkeypatch
     rig.driver.stop()
 
 
+def test_a_request_that_the_library_cancels_does_not_end_the_driver(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("drivers.opcua.BACKOFF_S", (0.05,))
+    session, calls = OpcUa._session, iter([True])
+
+    async def cancelled_once(self: OpcUa) -> None:
+        if next(calls, False):
+            raise asyncio.CancelledError
+        await session(self)
+
+    monkeypatch.setattr(OpcUa, "_session", cancelled_once)
+    rig = Rig(plant, load_product(KEY))
+    rig.driver.start()
+    until(lambda: rig.quality("p_kw") is Quality.GOOD)
+    assert rig.driver.alive
+    rig.driver.stop()
+    assert not rig.driver.alive
+
+
 def test_what_was_dropped_is_read_again(
     plant: Plant, rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

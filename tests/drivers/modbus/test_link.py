@@ -1,6 +1,8 @@
 """The transaction against a peer that misbehaves: no wrong value, whatever it does."""
 
+import errno
 import itertools
+import os
 import random
 import struct
 import time
@@ -41,6 +43,25 @@ def attempt(bench, link, unit, fn, address, count):
         return None
     assert data == expected(bench, unit, fn, address, count), f"wrong value for {fn}/{address}x{count}"
     return True
+
+
+def test_a_port_that_goes_while_it_is_opened_is_a_lost_line_and_can_be_opened_again(
+    bench, monkeypatch
+) -> None:
+    line = Line(parse_url(bench.tcp(bench.Peer()).url()))
+
+    def gone(fd, blocking):
+        raise OSError(errno.EBADF, "bad file descriptor")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "set_blocking", gone)
+        with pytest.raises(LineLost):
+            line.open()
+    assert not line.is_open
+    line.close()
+    line.open()
+    assert line.is_open
+    line.close()
 
 
 @pytest.mark.parametrize("kind", ["tcp", "rtu"])

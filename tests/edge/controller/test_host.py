@@ -1,16 +1,20 @@
 """The driver host as a real process: it fills its slice of the image and does not outlive the controller."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from drivers.opcua import OpcUa
 from edge.cli.init import demo_text
 from edge.config import loads
+from edge.controller import host
 from edge.controller.build import build
 from edge.controller.host import open_driver
 from edge.image import SharedImage
@@ -99,3 +103,22 @@ def test_a_wrong_device_and_a_foreign_image_are_refused(
     SharedImage.create(tmp_path / "image", "demo", image.points[:5], image.devices[:1], 1)
     with pytest.raises(ConfigError, match="another configuration"):
         open_driver(config, tmp_path, "pv-1")
+
+
+def test_a_host_whose_driver_has_died_ends_so_that_it_is_started_again(
+    config: Path, image: SharedImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fault(_: OpcUa) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(OpcUa, "_forever", fault)
+    monkeypatch.setattr("edge.controller.host.die_with_parent", lambda: None)
+    monkeypatch.setattr("edge.controller.host.signal.signal", lambda *_: None)
+    ended = threading.Event()
+
+    def work() -> None:
+        host.run(config, config.parent, "pv-1", os.getppid())
+        ended.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    assert ended.wait(20.0)
