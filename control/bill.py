@@ -42,7 +42,7 @@ class ScheduleProblem:
     """[h] the first one may be shorter than the others."""
     load_kw: Floats
     pv_kw: Floats
-    """Available PV power; it may be curtailed."""
+    """Available PV power; what is positive of it may be curtailed."""
     price_cny_per_kwh: Floats
     export_cny_per_kwh: Floats
     batteries: tuple[Storage, ...]
@@ -123,19 +123,19 @@ def _reach(problem: ScheduleProblem, energy: Floats, hours: float) -> tuple[Floa
 
 
 def _shrink(step: Floats, most: float) -> Floats:
-    """Scale the positive powers down so that the sum is ``most``; the negative ones stay."""
+    """Scale the positive powers down so that the sum is ``most`` (not negative); the negative ones stay."""
     plus = np.maximum(step, 0.0)
     minus = np.minimum(step, 0.0)
-    out: Floats = minus + plus * max(most - minus.sum(), 0.0) / plus.sum()
+    out: Floats = minus + plus * (most - minus.sum()) / plus.sum()
     return out
 
 
 def _gain(problem: ScheduleProblem, step_kw: Floats) -> Floats:
-    """Return (U, …) the power into the cells."""
+    """Return (U,) or (U, N), as it was given, the power into the cells."""
     into = np.array([b.eff_charge for b in problem.batteries])
     out_of = np.array([b.eff_discharge for b in problem.batteries])
-    shape = (-1,) + (1,) * (step_kw.ndim - 1)
-    gain: Floats = np.where(step_kw < 0, -step_kw * into.reshape(shape), -step_kw / out_of.reshape(shape))
+    by_unit = step_kw.T
+    gain: Floats = np.where(by_unit < 0, -by_unit * into, -by_unit / out_of).T
     return gain
 
 
@@ -147,17 +147,11 @@ def energies(problem: ScheduleProblem, battery_kw: Floats) -> Floats:
 
 
 def settle(problem: ScheduleProblem, battery_kw: Floats) -> tuple[Bill, Floats, Floats]:
-    """Return the bill of given battery powers, with grid power and curtailment, both (N,).
-
-    PV is curtailed where export is not allowed or costs money, and where import pays.
-    """
+    """Return the bill of given battery powers, with grid power and curtailment, both (N,)."""
     before = problem.net_kw - battery_kw.sum(axis=0)
-    surplus = np.maximum(-before, 0.0)
-    price, export = problem.price_cny_per_kwh, problem.export_cny_per_kwh
-    curtailed = np.maximum(surplus - problem.export_limit_kw, 0.0)
-    curtailed = np.where(export < 0, surplus, curtailed)
-    curtailed = np.where(price < 0, problem.pv_kw, np.minimum(curtailed, problem.pv_kw))
+    curtailed = _curtailed(problem, before)
     grid = before + curtailed
+    price, export = problem.price_cny_per_kwh, problem.export_cny_per_kwh
     bought, sold = np.maximum(grid, 0.0), np.maximum(-grid, 0.0)
     hours = problem.step_h
     peak = max(float(bought.max()) - problem.peak_kw, 0.0)
@@ -177,6 +171,23 @@ def settle(problem: ScheduleProblem, battery_kw: Floats) -> tuple[Bill, Floats, 
         ),
     )
     return bill, grid, curtailed
+
+
+def _curtailed(problem: ScheduleProblem, before_kw: Floats) -> Floats:
+    """Return (N,) the PV power that is not used, of a grid power with all of it.
+
+    Curtailed is what may not be exported or costs money there; where import pays, also as much as fits under
+    the import limit and, where peaks cost money, makes no new one.
+    """
+    pv = np.maximum(problem.pv_kw, 0.0)
+    surplus = np.maximum(-before_kw, 0.0)
+    beyond = np.maximum(surplus - problem.export_limit_kw, 0.0)
+    must = np.minimum(np.where(problem.export_cny_per_kwh < 0, surplus, beyond), pv)
+    ceiling_kw = problem.import_limit_kw
+    if problem.demand_cny_per_kw > 0:
+        ceiling_kw = min(ceiling_kw, max(problem.peak_kw, float(before_kw.max())))
+    out: Floats = np.where(problem.price_cny_per_kwh < 0, np.clip(ceiling_kw - before_kw, must, pv), must)
+    return out
 
 
 def _outside(problem: ScheduleProblem, energy: Floats) -> Floats:

@@ -7,7 +7,7 @@ makes it exact and compares it with doing nothing; a plan that costs more is nev
 This is the only importer of osqp and scipy; both are imported on first use.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -93,12 +93,11 @@ def schedule(problem: ScheduleProblem) -> Schedule:
     if reason := _nonsense(problem):
         return _empty(problem, reason)
     model = _Model(problem)
-    best = _exact(problem, model, _by_osqp(model))
-    if best.status == FAILED or best.certificate.gap > GAP:
-        other = _exact(problem, model, _by_highs(model))
-        if other.usable and (not best.usable or other.bill.model_cny < best.bill.model_cny):
-            return other
-    return best
+    found = _exact(problem, model, _by_osqp(model))
+    if found.certificate.gap <= GAP:  # a failure has no gap: nan
+        return found
+    other = _exact(problem, model, _by_highs(model))
+    return min(found, other, key=lambda one: (not one.usable, one.bill.model_cny))
 
 
 def _exact(problem: ScheduleProblem, model: "_Model", answer: "_Answer") -> Schedule:
@@ -108,23 +107,32 @@ def _exact(problem: ScheduleProblem, model: "_Model", answer: "_Answer") -> Sche
         return _result(problem, FAILED, idle_kw, answer.certificate, answer.lower)
     lower_cny = answer.lower * model.scale_cny + _constant(problem)
     plan = _result(problem, SOLVED, roll(problem, model.powers_kw(answer.x)), answer.certificate, lower_cny)
-    if plan.bill.model_cny > plan.idle.model_cny:
-        return _result(problem, IDLE, idle_kw, answer.certificate, lower_cny)
-    return plan
+    if plan.bill.model_cny <= plan.idle.model_cny:
+        return plan
+    return _result(problem, IDLE, idle_kw, answer.certificate, lower_cny)
 
 
 def _nonsense(problem: ScheduleProblem) -> str:
     """Return why there is nothing to solve, empty when there is."""
+    stores, hours = problem.batteries, problem.step_h
     arrays = (problem.load_kw, problem.pv_kw, problem.price_cny_per_kwh, problem.export_cny_per_kwh)
-    if not problem.batteries or len(problem.step_h) == 0:
-        return "nothing to schedule"
-    if not all(np.all(np.isfinite(array)) for array in (problem.step_h, *arrays)):
-        return "an input is not a number"
-    if not np.all(problem.step_h > 0) or not all(len(array) == len(problem.step_h) for array in arrays):
-        return "the arrays do not fit the grid"
-    if not all(0 <= b.soc <= 1 and b.capacity_kwh > 0 for b in problem.batteries):
-        return "a state of charge is unknown"
-    return ""
+    limits = (problem.import_limit_kw, problem.export_limit_kw, problem.demand_cny_per_kw, problem.peak_kw)
+    numbers: tuple[Any, ...] = (*limits, problem.end_value_cny_per_kwh, *(astuple(b) for b in stores))
+    needs = (
+        (stores and len(hours), "nothing to schedule"),
+        (all(np.all(np.isfinite(given)) for given in (hours, *arrays, *numbers)), "an input is not a number"),
+        (all(array.shape == hours.shape for array in arrays), "the arrays do not fit the grid"),
+        (np.all(hours > 0), "a step has no length"),
+        (min(limits) >= 0, "a limit, the peak or its price is negative"),
+        (all(0 <= b.soc <= 1 for b in stores), "a state of charge is impossible"),
+        (all(b.capacity_kwh > 0 and b.soc_min <= b.soc_max for b in stores), "a battery holds nothing"),
+        (all(min(b.p_charge_kw, b.p_discharge_kw) >= 0 for b in stores), "a battery's power is negative"),
+        (
+            all(0 < e <= 1 for b in stores for e in (b.eff_charge, b.eff_discharge)),
+            "an efficiency is impossible",
+        ),
+    )
+    return next((reason for met, reason in needs if not met), "")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,7 +211,11 @@ class _Model:
         return p, self.q, a, lo, hi
 
     def powers_kw(self, x: Floats) -> Floats:
-        """Return (U, N) the battery powers in a solution; charging and discharging at once cancels out."""
+        """Return (U, N) the battery powers in a solution; charging and discharging at once cancels out.
+
+        Where prices are negative the model would burn energy that way: no battery of ours does, and the gap
+        of such a day tells by how much the bound is out of reach.
+        """
         units = range(self.at.units)
         pairs = [(x[self.at[f"discharge{u}"]], x[self.at[f"charge{u}"]]) for u in units]
         return self.base_kw * np.array([out - into for out, into in pairs])
@@ -314,7 +326,7 @@ def _by_osqp(model: _Model) -> _Answer:
             solver.setup(p, q, a, lo, hi, **common, **settings)
             found = solver.solve(raise_error=False)
         except (osqp.OSQPException, ValueError) as error:
-            return _Answer(Certificate(f"osqp: {error}"))
+            return _Answer(Certificate(f"osqp: refused the problem, {error}"))
         info = found.info
         residuals = float(info.prim_res), float(info.dual_res)
         certificate = Certificate(f"osqp: {info.status}", int(info.iter), *residuals)
@@ -330,7 +342,7 @@ def _by_highs(model: _Model) -> _Answer:
     _, q, a, lo, hi = model.matrices
     found = milp(q, constraints=LinearConstraint(a, lo, hi), bounds=(-np.inf, np.inf))
     certificate = Certificate(f"highs: {found.message}")
-    if found.status != 0 or found.x is None:
+    if found.status != 0:
         return _Answer(certificate)
     worst = max(float(np.max(lo - a @ found.x)), float(np.max(a @ found.x - hi)), 0.0)
     certificate = Certificate("highs: optimal", 0, worst)

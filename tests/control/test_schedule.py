@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from control import schedule as module
-from control.bill import OUT_OF_BAND_TIMES, OVER_LIMIT_TIMES, ScheduleProblem, Storage, dearest, settle
+from control.bill import OUT_OF_BAND_TIMES, OVER_LIMIT_TIMES, Bill, ScheduleProblem, Storage, dearest, settle
 from control.schedule import FAILED, IDLE, SOLVED, Schedule, schedule
 
 STORE = Storage(100.0, 100.0, 215.0, 0.5, 0.05, 0.95, 0.95, 0.95, 0.13)
@@ -123,6 +123,12 @@ def lp_cost(p: ScheduleProblem) -> float:
     return float(found.fun + constant)
 
 
+def how_far_above_the_lp(p: ScheduleProblem, got: Schedule) -> float:
+    """Return what the schedule costs more than the best there is, as a share of the money that is moved."""
+    best = lp_cost(p)
+    return (got.bill.model_cny - best) / max(abs(best), abs(got.idle.model_cny), 1.0)
+
+
 def check_physics(p: ScheduleProblem, got: Schedule) -> None:
     """Everything that must hold exactly, whatever the solver has said."""
     assert got.battery_kw.shape == (len(p.batteries), len(p.step_h))
@@ -138,7 +144,7 @@ def check_physics(p: ScheduleProblem, got: Schedule) -> None:
         assert got.soc[u].max() <= max(b.soc, b.soc_max) + tiny
     battery = got.battery_kw.sum(axis=0)
     np.testing.assert_allclose(got.grid_kw, p.load_kw - p.pv_kw - battery + got.curtailed_kw, atol=1e-9)
-    assert got.curtailed_kw.min() >= 0 and np.all(got.curtailed_kw <= p.pv_kw + tiny)
+    assert got.curtailed_kw.min() >= 0 and np.all(got.curtailed_kw <= np.maximum(p.pv_kw, 0.0) + tiny)
     alone = settle(p, np.zeros_like(got.battery_kw))[1]
     assert np.all(got.grid_kw <= np.maximum(p.import_limit_kw, alone) + tiny), (
         "charging made an overload worse"
@@ -152,9 +158,7 @@ def test_one_battery_costs_what_the_lp_says(seed: int) -> None:
     p = random_problem(seed)
     got = schedule(p)
     check_physics(p, got)
-    best = lp_cost(p)
-    size = max(abs(best), abs(got.idle.model_cny), 1.0)
-    assert -1e-6 <= (got.bill.model_cny - best) / size <= 1e-3
+    assert -1e-6 <= how_far_above_the_lp(p, got) <= 1e-3
     assert got.status in (SOLVED, IDLE)
 
 
@@ -163,8 +167,7 @@ def test_several_batteries_cost_what_the_lp_says(units: int) -> None:
     p = random_problem(100 + units, 48, units)
     got = schedule(p)
     check_physics(p, got)
-    best = lp_cost(p)
-    assert -1e-6 <= (got.bill.model_cny - best) / max(abs(best), 1.0) <= 1e-3
+    assert -1e-6 <= how_far_above_the_lp(p, got) <= 1e-3
 
 
 def test_the_certificate_bounds_the_gap() -> None:
@@ -225,6 +228,7 @@ EDGE = [
     ("prices of thousands", {"price_cny_per_kwh": 5000 * problem().price_cny_per_kwh}),
     ("a tiny site", {"load_kw": np.full(96, 0.15), "batteries": (replace(STORE, p_charge_kw=0.1,
                      p_discharge_kw=0.1, capacity_kwh=0.2),)}),
+    ("PV that draws a little at night", {"pv_kw": np.full(96, -3.0)}),
     ("a short first step", {"step_h": np.concatenate([[1 / 60], np.full(95, 0.25)])}),
 ]  # fmt: skip
 
@@ -235,6 +239,30 @@ def test_edge_cases_have_an_exact_and_harmless_answer(changes: dict[str, object]
     got = schedule(p)
     check_physics(p, got)
     assert got.usable
+
+
+PAID_TO_IMPORT = [
+    # for so many steps the import is paid for, then dear
+    ("PV gives way to import, but not above the import limit",
+     4, {"load_kw": np.full(96, 300.0), "pv_kw": np.full(96, 200.0)}, 360.0),
+    ("nor above the peak that is billed already, for that is dearer",
+     48, {"load_kw": np.full(96, 320.0), "pv_kw": np.full(96, 100.0), "demand_cny_per_kw": 50.0,
+          "peak_kw": 230.0}, 230.0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("steps", "changes", "most_kw"), [row[1:] for row in PAID_TO_IMPORT],
+                         ids=[row[0] for row in PAID_TO_IMPORT])  # fmt: skip
+def test_paid_import_fills_up_to_the_dearer_limit_and_a_plan_survives(
+    steps: int, changes: dict[str, object], most_kw: float
+) -> None:
+    p = problem(price_cny_per_kwh=np.where(np.arange(96) < steps, -0.05, 0.9), **changes)
+    got = schedule(p)
+    check_physics(p, got)
+    assert got.status == SOLVED and got.bill.total_cny < got.idle.total_cny - 50
+    assert got.bill.penalty_cny == pytest.approx(0.0, abs=1e-6)
+    assert got.grid_kw.max() == pytest.approx(most_kw, abs=1e-3)
+    assert -1e-6 <= how_far_above_the_lp(p, got) <= 1e-3
 
 
 def test_one_step_is_a_schedule_too() -> None:
@@ -263,21 +291,121 @@ def test_a_load_above_the_import_limit_is_supported() -> None:
     assert got.grid_kw[40:44].max() <= 360.0 + 1e-6
 
 
+NAN, INF = float("nan"), float("inf")
+NOT_A_NUMBER = "an input is not a number"
+NEGATIVE = "a limit, the peak or its price is negative"
 NONSENSE = [
-    ("a load that is no number", {"load_kw": np.full(96, np.nan)}),
-    ("an infinite price", {"price_cny_per_kwh": np.full(96, np.inf)}),
-    ("an unknown state of charge", {"batteries": (replace(STORE, soc=float("nan")),)}),
-    ("no battery", {"batteries": ()}),
-    ("arrays of different length", {"price_cny_per_kwh": np.ones(95)}),
-    ("a step without length", {"step_h": np.zeros(96)}),
+    ("no battery", {"batteries": ()}, "nothing to schedule"),
+    ("no step", {"step_h": np.zeros(0)}, "nothing to schedule"),
+    ("a load that is no number", {"load_kw": np.full(96, NAN)}, NOT_A_NUMBER),
+    ("PV that is no number in one step", {"pv_kw": np.where(np.arange(96) == 95, NAN, 0)}, NOT_A_NUMBER),
+    ("an infinite price", {"price_cny_per_kwh": np.full(96, INF)}, NOT_A_NUMBER),
+    ("an export price that is no number", {"export_cny_per_kwh": np.full(96, NAN)}, NOT_A_NUMBER),
+    ("a step without end", {"step_h": np.full(96, INF)}, NOT_A_NUMBER),
+    ("an import limit that is no number", {"import_limit_kw": NAN}, NOT_A_NUMBER),
+    ("an export limit that is no number", {"export_limit_kw": NAN}, NOT_A_NUMBER),
+    ("a demand charge that is no number", {"demand_cny_per_kw": NAN}, NOT_A_NUMBER),
+    ("a peak that is no number", {"peak_kw": NAN}, NOT_A_NUMBER),
+    ("an end value that is no number", {"end_value_cny_per_kwh": NAN}, NOT_A_NUMBER),
+    ("an unknown state of charge", {"batteries": (replace(STORE, soc=NAN),)}, NOT_A_NUMBER),
+    ("an unknown state of charge of the second", {"batteries": (STORE, replace(STORE, soc=NAN))},
+     NOT_A_NUMBER),
+    ("an unknown wear", {"batteries": (replace(STORE, wear_cny_per_kwh=NAN),)}, NOT_A_NUMBER),
+    ("an infinite battery", {"batteries": (replace(STORE, capacity_kwh=INF),)}, NOT_A_NUMBER),
+    ("arrays of different length", {"price_cny_per_kwh": np.ones(95)}, "the arrays do not fit the grid"),
+    ("a step without length", {"step_h": np.zeros(96)}, "a step has no length"),
+    ("a negative import limit", {"import_limit_kw": -1.0}, NEGATIVE),
+    ("a negative export limit", {"export_limit_kw": -1.0}, NEGATIVE),
+    ("a demand charge that pays for peaks", {"demand_cny_per_kw": -1.0}, NEGATIVE),
+    ("a negative peak", {"peak_kw": -1.0}, NEGATIVE),
+    ("a battery that is more than full", {"batteries": (replace(STORE, soc=1.01),)},
+     "a state of charge is impossible"),
+    ("a battery that is less than empty", {"batteries": (replace(STORE, soc=-0.01),)},
+     "a state of charge is impossible"),
+    ("a battery without capacity", {"batteries": (replace(STORE, capacity_kwh=0.0),)},
+     "a battery holds nothing"),
+    ("a band upside down", {"batteries": (replace(STORE, soc_min=0.9, soc_max=0.8),)},
+     "a battery holds nothing"),
+    ("a negative charge power", {"batteries": (replace(STORE, p_charge_kw=-1.0),)},
+     "a battery's power is negative"),
+    ("a negative discharge power", {"batteries": (replace(STORE, p_discharge_kw=-1.0),)},
+     "a battery's power is negative"),
+    ("a battery that takes nothing", {"batteries": (replace(STORE, eff_charge=0.0),)},
+     "an efficiency is impossible"),
+    ("a battery that makes energy", {"batteries": (replace(STORE, eff_discharge=1.01),)},
+     "an efficiency is impossible"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"), [row[1:] for row in NONSENSE], ids=[row[0] for row in NONSENSE]
+)
+def test_nonsense_is_a_value_that_says_why_and_not_an_exception(
+    changes: dict[str, object], reason: str
+) -> None:
+    got = schedule(problem(**changes))
+    assert got.status == FAILED and not got.usable
+    assert got.certificate.solver_status == reason
+    assert not np.any(got.battery_kw)
+
+
+ONLY_JUST = [
+    ("nothing may be imported or exported", {"import_limit_kw": 0.0, "export_limit_kw": 0.0}),
+    ("a battery without losses", {"batteries": (replace(STORE, eff_charge=1.0, eff_discharge=1.0),)}),
+    ("a band that is one point", {"batteries": (replace(STORE, soc_min=0.5, soc_max=0.5),)}),
+    ("a battery that is empty to the last", {"batteries": (replace(STORE, soc=0.0),)}),
 ]
 
 
-@pytest.mark.parametrize("changes", [row[1] for row in NONSENSE], ids=[row[0] for row in NONSENSE])
-def test_nonsense_is_a_value_not_an_exception(changes: dict[str, object]) -> None:
-    got = schedule(problem(**changes))
-    assert got.status == FAILED and not got.usable
-    assert not np.any(got.battery_kw)
+@pytest.mark.parametrize("changes", [row[1] for row in ONLY_JUST], ids=[row[0] for row in ONLY_JUST])
+def test_what_only_just_makes_sense_is_scheduled(changes: dict[str, object]) -> None:
+    p = problem(**changes)
+    got = schedule(p)
+    check_physics(p, got)
+    assert got.usable and -1e-6 <= how_far_above_the_lp(p, got) <= 1e-3
+
+
+BEYOND_SOLVERS = [
+    ("OSQP does not converge", 1e25, "osqp: maximum iterations reached"),
+    ("OSQP raises", 1e33, "osqp: refused the problem"),
+]
+
+
+@pytest.mark.parametrize(("load_kw", "says"), [row[1:] for row in BEYOND_SOLVERS],
+                         ids=[row[0] for row in BEYOND_SOLVERS])  # fmt: skip
+def test_a_load_that_no_solver_can_take_is_a_failure_and_no_exception(load_kw: float, says: str) -> None:
+    got = schedule(problem(load_kw=np.full(96, load_kw)))
+    assert got.status == FAILED and not got.usable and not np.any(got.battery_kw)
+    assert got.certificate.solver_status.startswith(says)
+    assert np.isnan(got.certificate.gap)
+
+
+CHOICE = [
+    ("OSQP is near its bound: HiGHS is not asked", SOLVED, 10.0, 1e-4, SOLVED, 5.0, "osqp"),
+    ("OSQP is far off and HiGHS is cheaper", SOLVED, 10.0, 0.1, SOLVED, 9.0, "highs"),
+    ("OSQP is far off, but HiGHS is dearer", SOLVED, 10.0, 0.1, SOLVED, 11.0, "osqp"),
+    ("both cost the same: the smoother one", SOLVED, 10.0, 0.1, SOLVED, 10.0, "osqp"),
+    ("OSQP is far off, HiGHS fails with a lower bill", SOLVED, 10.0, 0.1, FAILED, 9.0, "osqp"),
+    ("OSQP fails with a lower bill", FAILED, 9.0, NAN, SOLVED, 10.0, "highs"),
+    ("OSQP has no gap that can be told", SOLVED, 10.0, NAN, SOLVED, 9.0, "highs"),
+    ("HiGHS finds that nothing is best", FAILED, 9.0, NAN, IDLE, 9.0, "highs"),
+]
+
+
+@pytest.mark.parametrize(("first", "cost", "gap", "second", "other", "wins"), [row[1:] for row in CHOICE],
+                         ids=[row[0] for row in CHOICE])  # fmt: skip
+def test_which_answer_is_taken(
+    first: str, cost: float, gap: float, second: str, other: float, wins: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = schedule(problem(n=4))
+
+    def made(status: str, cny: float, gap: float, solver: str) -> Schedule:
+        proof = module.Certificate(solver, gap=gap)
+        return replace(one, status=status, bill=Bill(cny, 0.0, 0.0, 0.0, 0.0), certificate=proof)
+
+    answers = iter([made(first, cost, gap, "osqp"), made(second, other, NAN, "highs")])
+    monkeypatch.setattr(module, "_exact", lambda *_: next(answers))
+    assert schedule(problem(n=4)).certificate.solver_status == wins
 
 
 def test_what_osqp_does_not_finish_goes_to_highs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,19 +423,13 @@ def test_days_on_which_osqp_cycles_or_is_far_off_are_solved_all_the_same(seed: i
     p = random_problem(seed)
     got = schedule(p)
     check_physics(p, got)
-    assert abs(got.bill.model_cny - lp_cost(p)) / abs(got.idle.model_cny) <= 1e-3
+    assert abs(how_far_above_the_lp(p, got)) <= 1e-3
 
 
 def test_an_exception_of_osqp_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "EPS", -1.0)
-    assert schedule(problem()).status == SOLVED
-
-
-def test_without_any_solver_the_answer_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_by_osqp", "_by_highs"):
-        monkeypatch.setattr(module, name, lambda model: module._Answer(module.Certificate("none")))
     got = schedule(problem())
-    assert got.status == FAILED and not np.any(got.battery_kw)
+    assert got.status == SOLVED and got.certificate.solver_status == "highs: optimal"
 
 
 @settings(max_examples=25, deadline=None)
