@@ -15,7 +15,15 @@ from aggregator.rows import AckRow, CommandRow
 from aggregator.store import Store
 from aggregator.words import kw, usable_power, usable_span
 from cloud_link.protocol.canonical import Rejected
-from cloud_link.protocol.command import FINAL_STAGES, Ack, Command, command_hash, decode_ack, encode_command
+from cloud_link.protocol.command import (
+    FINAL_STAGES,
+    Ack,
+    Command,
+    command_hash,
+    decode_ack,
+    encode_command,
+    is_reached,
+)
 from cloud_link.protocol.signing import Keyring, SigningKey
 from cloud_link.protocol.topics import FLEET_HOST, VERSION
 from models.point import Quality
@@ -27,10 +35,6 @@ RESEND_NS = 2 * NS_PER_S
 """A command without any answer is sent again after so long, while it is valid."""
 GRACE_MS = 10 * MS_PER_S
 """So long after its end a command without a last word counts as expired."""
-REACHED_KW = 2.0
-REACHED_SHARE = 0.05
-"""Reached = within the larger of 2 kW and 5 % of what was asked."""
-
 ROUND_KW = 0.001
 SENT, REACHED = "sent", "reached"
 RANK = {SENT: 0, "received": 1, "accepted": 2, "active": 3, REACHED: 4} | dict.fromkeys(FINAL_STAGES, 5)
@@ -81,7 +85,7 @@ def check(site: Site | None, order: Order, now: Now) -> float | Refusal:
 
 def _fit(order: Order, lo_kw: float, hi_kw: float) -> float | Refusal:
     if lo_kw - ROUND_KW <= order.p_kw <= hi_kw + ROUND_KW:
-        return order.p_kw
+        return min(max(order.p_kw, lo_kw), hi_kw)  # rounded beyond a bound, the site would refuse it
     if order.clip:
         return min(max(order.p_kw, lo_kw), hi_kw) + 0.0
     return Refusal("FLEET-024", order.site, {"p_kw": order.p_kw, "lo_kw": kw(lo_kw), "hi_kw": kw(hi_kw)})
@@ -106,12 +110,7 @@ def observed(site: Site, p_kw: float) -> float | None:
         if winner is None or "fleet" not in str(winner.value):
             return None
         actual_kw = _good(site, SETPOINT)
-    return actual_kw if actual_kw is not None and is_reached(actual_kw, p_kw) else None
-
-
-def is_reached(actual_kw: float, p_kw: float) -> bool:
-    """Whether a power is close enough to what was asked."""
-    return abs(actual_kw - p_kw) <= max(REACHED_KW, REACHED_SHARE * abs(p_kw))
+    return actual_kw if is_reached(actual_kw, p_kw) else None
 
 
 def new_id(utc_ms: int) -> str:
@@ -235,7 +234,7 @@ class Dispatcher:
 def _stages(ack: Ack, row: CommandRow) -> list[str]:
     """Return what an answer proves, in the order of the stages: its own stage, and perhaps REACHED."""
     power = ack.actual_kw if ack.stage in ("active", "done") else None
-    proven = [ack.stage] if power is None or not is_reached(power, row.p_kw) else [ack.stage, REACHED]
+    proven = [ack.stage, REACHED] if is_reached(power, row.p_kw) else [ack.stage]
     return sorted(proven, key=RANK.__getitem__)
 
 

@@ -39,6 +39,10 @@ REJECT_CODES = (
 
 KINDS = ("setpoint", "stop")
 
+REACHED_KW = 2.0
+REACHED_SHARE = 0.05
+"""A setpoint is reached within the larger of 2 kW and 5 % of it."""
+
 SEQ_MAX = 2**64 - 1
 TIME_MAX_MS = 2**53
 _NAME = re.compile(r"[\w.:\-]{1,64}", re.ASCII)
@@ -207,3 +211,10 @@ def decode_ack(raw: bytes, keys: Keyring) -> Ack:
     if key.issuer and key.issuer != ack.site:
         raise Rejected("SIG", f"the key does not belong to {ack.site[:40]}")
     return ack
+
+
+def is_reached(actual_kw: float | None, target_kw: float) -> bool:
+    """Tell whether a measured power, None when it is not known, is close enough to a target."""
+    if actual_kw is None or not math.isfinite(target_kw):
+        return False
+    return abs(actual_kw - target_kw) <= max(REACHED_KW, REACHED_SHARE * abs(target_kw))

@@ -5,17 +5,13 @@ supersedes the posted one. Times are monotonic from the moment of acceptance, so
 does not move a command that was accepted.
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
-from cloud_link.protocol.command import Command
+from cloud_link.protocol.command import Command, is_reached
 
-REACHED_KW = 2.0
-REACHED_SHARE = 0.05
-"""Reached = within the larger of 2 kW and 5 % of the target."""
 LOST_NS = 1_500_000_000
 """A posted command that the records do not show for so long is gone from the controller."""
 
@@ -157,10 +153,3 @@ def _advance(followed: Followed, view: View) -> list[Progress]:
         followed.phase = Phase.REACHED
         news.append(Progress(followed.command.id, "active", view.battery_kw, "reached"))
     return news
-
-
-def is_reached(actual_kw: float | None, target_kw: float) -> bool:
-    """Tell whether a measured power is close enough to a target."""
-    if actual_kw is None or not math.isfinite(target_kw):
-        return False
-    return abs(actual_kw - target_kw) <= max(REACHED_KW, REACHED_SHARE * abs(target_kw))

@@ -38,6 +38,7 @@ def order(p_kw: float, for_s: float = 20.0, clip: bool = False) -> Order:
 CHECKS = [
     ("inside the bounds", site(), order(40.0), 1.0, 40.0),
     ("exactly at a bound", site(), order(-50.0), 1.0, -50.0),
+    ("rounded beyond a bound", site(hi_kw=33.3 + 33.3 + 33.3), order(99.9), 1.0, 33.3 + 33.3 + 33.3),
     ("above the bound", site(), order(60.1), 1.0, "FLEET-024"),
     ("below the bound", site(), order(-50.1), 1.0, "FLEET-024"),
     ("clipped at the upper bound", site(), order(400.0, clip=True), 1.0, 60.0),

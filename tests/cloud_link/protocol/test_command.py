@@ -19,6 +19,7 @@ from cloud_link.protocol.command import (
     decode_command,
     encode_ack,
     encode_command,
+    is_reached,
 )
 from cloud_link.protocol.confirm import Confirm, decode_confirm, encode_confirm
 from cloud_link.protocol.signing import Keyring, SigningKey, TrustedKey, seal
@@ -243,3 +244,20 @@ def test_every_code_can_be_told() -> None:
 def test_malformed_confirmations(changes: dict[str, Any]) -> None:
     with pytest.raises(Rejected):
         decode_confirm(seal("confirm", {**asdict(Confirm(1, "demo", 3, 4)), **changes}, KEY), RING)
+
+
+@pytest.mark.parametrize(
+    ("actual_kw", "target_kw", "reached"),
+    [
+        (None, 0.0, False),
+        (2.0, 0.0, True),
+        (2.1, 0.0, False),
+        (-95.0, -100.0, True),
+        (-94.9, -100.0, False),
+        (0.0, float("nan"), False),
+    ],
+)
+def test_reached_is_within_2_kw_or_5_percent(
+    actual_kw: float | None, target_kw: float, reached: bool
+) -> None:
+    assert is_reached(actual_kw, target_kw) is reached

@@ -1,7 +1,5 @@
-import pytest
-
 from cloud_link.protocol.command import Command
-from edge.services.follow import LOST_NS, Followed, Follower, Phase, Progress, View, is_reached
+from edge.services.follow import LOST_NS, Followed, Follower, Phase, Progress, View
 
 S = 1_000_000_000
 MS = 1_000_000
@@ -98,20 +96,3 @@ def test_a_waiting_command_whose_time_is_over_expires_without_having_been_posted
     follower.add(followed(1, begin_s=1.0, end_s=2.0))
     assert follower.due(2 * S) == []
     assert follower.look(view(ref=None), 2 * S) == [Progress("c1", "expired", 0.0, "")]
-
-
-@pytest.mark.parametrize(
-    ("actual_kw", "target_kw", "reached"),
-    [
-        (None, 0.0, False),
-        (2.0, 0.0, True),
-        (2.1, 0.0, False),
-        (-95.0, -100.0, True),
-        (-94.9, -100.0, False),
-        (0.0, float("nan"), False),
-    ],
-)
-def test_reached_is_within_2_kw_or_5_percent(
-    actual_kw: float | None, target_kw: float, reached: bool
-) -> None:
-    assert is_reached(actual_kw, target_kw) is reached
