@@ -12,6 +12,8 @@ from models.units import MS_PER_S
 
 MIN_COVER = 0.5
 """A window of which less than this was seen sets no peak."""
+MONTH_START_MS = 3_600_000
+"""A month of which more than this has gone by unseen does not count as followed from its start."""
 MAX_HOLD_MS = 30_000
 """A sample stands for no longer than this."""
 
@@ -41,7 +43,8 @@ class Demand:
 
     def add(self, utc_ms: int, import_kw: float | None, tariff: Tariff) -> None:
         """Take one measurement; None when the meter is not known."""
-        self._turn_month(tariff.month(utc_ms))
+        month = tariff.month(utc_ms)
+        self._turn_month(month, tariff.month(utc_ms - MONTH_START_MS) != month)
         window = utc_ms // (tariff.demand_window_s * MS_PER_S)
         if window != self._window:
             self._close(tariff.demand_window_s * MS_PER_S)
@@ -52,11 +55,12 @@ class Demand:
             self._sum += max(import_kw, 0.0) * span
             self._seen_ms += span
 
-    def _turn_month(self, month: str) -> None:
+    def _turn_month(self, month: str, new: bool) -> None:
+        """Begin a month; what happened in one that is not new any more (a long outage) is not known."""
         if month == self.month:
             return
         if self.month:
-            self._window, self.peak_kw, self.complete = -1, 0.0, True
+            self._window, self.peak_kw, self.complete = -1, 0.0, new
         self.month = month
         self._save()
 

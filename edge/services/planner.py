@@ -228,7 +228,12 @@ class Planner:
         """Write the plan for the next run, and beside the image for those who only look."""
         text = json.dumps(plan.to_dict(), ensure_ascii=False, allow_nan=False)
         for folder in dict.fromkeys((self.config.state_dir, self.config.run_dir)):
-            write_atomic(folder / "plan.json", text)
+            try:
+                write_atomic(folder / "plan.json", text)
+            except (
+                OSError
+            ) as error:  # a full disk: the controller has the plan, and the next one is due as ever
+                self.tell("PLAN_NOT_WRITTEN", f"{folder / 'plan.json'}: {error}")
 
 
 def run_planner(config: PlannerConfig, stop: threading.Event) -> None:

@@ -56,6 +56,13 @@ def test_a_new_month_begins_from_zero_and_is_complete(tmp_path: Path) -> None:
     assert demand.peak_kw == pytest.approx(120.0)
 
 
+def test_after_an_outage_over_the_turn_of_the_month_its_peak_is_not_known(tmp_path: Path) -> None:
+    feed(made(tmp_path, 333.0), START, 1, 100.0)
+    demand = made(tmp_path, 333.0)
+    feed(demand, START + 400 * WINDOW_MS, 1, 100.0)
+    assert (demand.month, demand.complete) == ("2026-08", False)
+
+
 def test_it_survives_a_restart_and_a_damaged_file(tmp_path: Path) -> None:
     feed(made(tmp_path), START, 2, 100.0)
     assert made(tmp_path, 5.0).peak_kw == pytest.approx(100.0)

@@ -1,5 +1,6 @@
 """The planner against a real image and a real mailbox: the ladder, and what makes it plan anew."""
 
+import errno
 import json
 import threading
 import time
@@ -158,6 +159,25 @@ def test_it_discharges_in_the_sharp_hours_and_knows_the_load(world: World) -> No
     np.testing.assert_allclose(plan.net_load_kw[0], 180.0)
     np.testing.assert_allclose(plan.grid_kw, plan.net_load_kw - plan.battery_kw, atol=1e-3)
     assert np.all(plan.grid_kw >= -1e-6), "nothing is exported"
+
+
+def test_a_full_disk_neither_loses_the_plan_nor_makes_it_plan_at_every_look(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(module, "write_atomic", full)
+    planner = world.planner()
+    world.measure()
+    planner.turn(world.utc_ms, world.now_ns)
+    plan = planner.plan
+    assert plan is not None and plan.posted and world.held._plan is not None
+    assert "PLAN_NOT_WRITTEN" in world.codes()
+    world.later(10)
+    world.measure()
+    planner.turn(world.utc_ms, world.now_ns)
+    assert planner.plan is plan
 
 
 def test_it_plans_every_five_minutes_and_not_before(world: World) -> None:
