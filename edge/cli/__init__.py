@@ -4,6 +4,7 @@ The table of verbs is literal, and a verb's module is imported only when that ve
 ``edge --help`` and the light verbs start at once on a small machine.
 """
 
+import gc
 import importlib
 from typing import Any
 
@@ -59,6 +60,7 @@ class Verbs(click.Group):
         if cmd_name not in VERBS:
             return None
         command = importlib.import_module(VERBS[cmd_name][0]).command
+        gc.enable()
         assert isinstance(command, click.Command)
         return command
 
