@@ -4,26 +4,23 @@ The controller creates it; drivers write their own slice; services and the CLI o
 makes a writer wait. The file starts with its own description, so that a reader needs no configuration.
 """
 
-import json
 import mmap
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cython_ext import seqlock
 from drivers.driver import Counters
-from models.errors import StoreError
-from models.point import Image, Point, Quality, Role
+from edge import mapped
+from edge.mapped import aligned
+from models.point import Image, Point, Role
 
 MAGIC = b"YUNCHU-IMAGE-1\n\0"
-ALIGN = 64
-HEAD = ALIGN
-"""Magic and the length of the description."""
 COUNTER_NAMES = tuple(field.name for field in fields(Counters))
 COUNTERS = len(COUNTER_NAMES)
 
@@ -50,23 +47,6 @@ def _payload_dtype(count: int) -> np.dtype[np.void]:
             ("quality", "u1", (count,)),
         ]
     )
-
-
-def reserve(file: BinaryIO, size: int) -> None:
-    """Give a file its size with all its blocks: a hole in it would end the process when the disk is full.
-
-    Raises:
-        StoreError: there is no room for it.
-    """
-    file.flush()
-    try:
-        os.posix_fallocate(file.fileno(), 0, size)
-    except OSError as error:
-        raise StoreError(f"no room for the {size} bytes of {file.name} ({error}); free some space") from error
-
-
-def _aligned(size: int) -> int:
-    return -(-size // ALIGN) * ALIGN
 
 
 class ImageSlice:
@@ -112,7 +92,7 @@ class SharedImage:
         for device in self.devices:
             size = 8 + _payload_dtype(device.count).itemsize
             self._blocks[device.name] = whole[body : body + size]
-            body += _aligned(size)
+            body += aligned(size)
 
     @classmethod
     def create(
@@ -145,15 +125,9 @@ class SharedImage:
             "points": [asdict(point) for point in points],
             "devices": [asdict(device) for device in devices],
         }
-        text = json.dumps(meta).encode()
-        body = _aligned(HEAD + len(text))
-        size = body + sum(_aligned(8 + _payload_dtype(d.count).itemsize) for d in devices)
         fresh = path.with_suffix(".new")
-        with fresh.open("wb") as file:
-            file.write(MAGIC + len(text).to_bytes(8, "little"))
-            file.seek(HEAD)
-            file.write(text)
-            reserve(file, size)
+        size = sum(aligned(8 + _payload_dtype(d.count).itemsize) for d in devices)
+        mapped.create(fresh, MAGIC, meta, size)
         image = cls.open(fresh, writable=True)
         for device in devices:
             empty = Image.empty(device.count)
@@ -170,17 +144,11 @@ class SharedImage:
         Raises:
             StoreError: there is none, or it is not one of ours.
         """
+        memory, meta, body = mapped.attach(path, MAGIC, writable)
         try:
-            with path.open("r+b" if writable else "rb") as file:
-                access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-                memory = mmap.mmap(file.fileno(), 0, access=access)
-        except (OSError, ValueError) as error:
-            raise StoreError(f"no image at {path} ({error}); is the controller running?") from error
-        if memory[: len(MAGIC)] != MAGIC:
-            raise StoreError(f"{path} is not an image of this version; restart the controller")
-        size = int.from_bytes(memory[len(MAGIC) : len(MAGIC) + 8], "little")
-        meta = json.loads(memory[HEAD : HEAD + size])
-        return cls(memory, meta, _aligned(HEAD + size))
+            return cls(memory, meta, body)
+        except (ValueError, KeyError, TypeError) as error:
+            raise mapped.damaged(path, error) from error
 
     def slice(self, device: str) -> ImageSlice:
         """Return the writer of one device's slice."""
@@ -221,8 +189,3 @@ class SharedImage:
         row: np.void = out.view(dtype)[0]
         self._last[device.name] = row
         return row
-
-
-def quality_name(quality: int) -> str:
-    """Return the word for a quality number."""
-    return Quality(quality).name

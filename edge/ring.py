@@ -4,7 +4,6 @@ One writer (the controller), any number of readers. The file outlives the proces
 controller that starts again with the same layout goes on where its predecessor stopped.
 """
 
-import json
 import mmap
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cython_ext import seqlock
-from edge.image import reserve
+from edge import mapped
 from models.errors import StoreError
 
 MAGIC = b"YUNCHU-RING-1\n\0\0"
-ALIGN = 64
 COUNT_AT = 32
-"""Where the seqlock block with the number of records ever written stands."""
-HEAD = ALIGN
+"""Where in the head the seqlock block with the number of records ever written stands."""
 MARGIN = 4
 """Records next to the write position that a reader does not touch: they may be overwritten meanwhile."""
 
@@ -51,14 +48,8 @@ class Ring:
             path.replace(path.with_suffix(".previous"))
         except StoreError:
             pass
-        text = json.dumps({"dtype": _describe(dtype), "meta": meta}).encode()
-        body = _body(len(text))
         fresh = path.with_suffix(".new")
-        with fresh.open("wb") as file:
-            file.write(MAGIC + len(text).to_bytes(8, "little"))
-            file.seek(HEAD)
-            file.write(text)
-            reserve(file, body + slots * dtype.itemsize)
+        mapped.create(fresh, MAGIC, {"dtype": _describe(dtype), "meta": meta}, slots * dtype.itemsize)
         fresh.replace(path)
         return cls.open(path, writable=True)
 
@@ -69,20 +60,11 @@ class Ring:
         Raises:
             StoreError: there is none, or it is not one of ours.
         """
+        memory, text, body = mapped.attach(path, MAGIC, writable)
         try:
-            with path.open("r+b" if writable else "rb") as file:
-                access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-                memory = mmap.mmap(file.fileno(), 0, access=access)
-        except (OSError, ValueError) as error:
-            raise StoreError(f"no cycle records at {path} ({error}); has the controller run?") from error
-        if memory[: len(MAGIC)] != MAGIC:
-            raise StoreError(f"{path} does not hold cycle records of this version")
-        size = int.from_bytes(memory[len(MAGIC) : len(MAGIC) + 8], "little")
-        try:
-            text = json.loads(memory[HEAD : HEAD + size])
-            return cls(memory, text["meta"], _dtype(text["dtype"]), _body(size))
+            return cls(memory, text["meta"], _dtype(text["dtype"]), body)
         except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{path} is damaged ({error}); remove it, a new one will be made") from error
+            raise mapped.damaged(path, error) from error
 
     @property
     def total(self) -> int:
@@ -115,10 +97,6 @@ class Ring:
             return self._rows[:0].copy()
         rows = self.last(min(int(newest["cycle"]) - cycle, len(self._rows)))
         return rows[rows["cycle"] > cycle]
-
-
-def _body(size: int) -> int:
-    return -(-(HEAD + size) // ALIGN) * ALIGN
 
 
 def _describe(dtype: np.dtype[np.void]) -> list[Any]:

@@ -4,7 +4,6 @@ The protobuf messages are described here by their public field numbers; datasets
 are not described, so they are skipped as unknown fields, however deep they nest.
 """
 
-import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -294,8 +293,3 @@ def _quality(properties: Any) -> int | None:
         if name == "Quality" and value.HasField("int_value"):
             return int(value.int_value)
     return None
-
-
-def number_or_none(value: float) -> float | None:
-    """Return a finite number, or None (a null metric) for what is not one."""
-    return value if math.isfinite(value) else None

@@ -62,11 +62,6 @@ class Request:
         """What tells replies apart on a serial line: function and length."""
         return self.pdu[0], self.size
 
-    @property
-    def is_write(self) -> bool:
-        """Whether it changes something in the device."""
-        return self.pdu[0] > READ_INPUT_REGISTERS
-
 
 def read(unit: int, fn: int, address: int, count: int) -> Request:
     """Ask for ``count`` registers (function 3, 4) or bits (1, 2) from ``address``."""

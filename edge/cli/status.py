@@ -14,7 +14,6 @@ from models.errors import Problem
 
 STATES = {"running": ("running", "运行"), "degraded": ("degraded", "降级"), "stopped": ("stopped", "停止")}
 EXITS = {"running": Exit.OK, "degraded": Exit.DEGRADED, "stopped": Exit.NOT_RUNNING}
-OFFLINE_S = 5.0
 
 
 def problems(facts: dict[str, Any]) -> list[Problem]:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from edge.glance import Glance
-from edge.image import SharedImage, quality_name
+from edge.image import SharedImage
 from models.errors import StoreError
+from models.point import Quality
 from tests.edge.conftest import RunFolder
 
 Maker = Callable[[], RunFolder]
@@ -24,7 +25,7 @@ def test_points_and_counters_agree_with_the_image(run_folder: Maker) -> None:
     snapshot, seen = image.snapshot(), Glance(folder.path).points()
     assert [p.name for p in seen] == [p.name for p in image.points]
     assert np.array_equal([p.value for p in seen], snapshot.value, equal_nan=True)
-    assert [p.quality for p in seen] == [quality_name(q) for q in snapshot.quality.tolist()]
+    assert [p.quality for p in seen] == [Quality(q).name for q in snapshot.quality.tolist()]
     assert all(p.age_s is not None and 0.0 <= p.age_s < 60.0 for p in seen)
     for device in Glance(folder.path).devices():
         counters = image.counters(device["name"])

@@ -1,4 +1,3 @@
-import math
 import struct
 from typing import Any
 
@@ -14,7 +13,6 @@ from cloud_link.protocol.sparkplug import (
     Quality,
     decode,
     encode,
-    number_or_none,
 )
 from models.errors import LinkError
 
@@ -185,8 +183,3 @@ def test_broken_payloads(why: str, raw: bytes) -> None:
 def test_a_value_that_does_not_fit_its_datatype_is_not_sent(value: Any, datatype: int) -> None:
     with pytest.raises(LinkError):
         encode(Payload((Metric(value, "a", None, datatype),)))
-
-
-def test_only_finite_numbers_are_values() -> None:
-    assert number_or_none(1.5) == 1.5
-    assert number_or_none(math.nan) is None and number_or_none(math.inf) is None
