@@ -3,6 +3,7 @@
 .venv/bin/python docs/make_picture.py
 """
 
+import subprocess
 import sys
 import tempfile
 import time
@@ -37,15 +38,22 @@ def main() -> None:
             time.sleep(FOLLOWED_S)
             facts = scene.facts()
             assert facts is not None
-            draw(facts, time.monotonic() - began)
+            draw(facts, time.monotonic() - began, plan_of(scene))
         finally:
             scene.close()
 
 
-def draw(facts: dict[str, object], passed_s: float) -> None:
+def plan_of(scene: Scene) -> str:
+    """Return what ``edge plan`` says."""
+    command = [sys.executable, "-m", "edge", "plan", "--run-dir", str(scene.run_dir), "--width", "96"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def draw(facts: dict[str, object], passed_s: float, plan: str) -> None:
     """Write the picture; no font is fetched from anywhere."""
     console = Console(record=True, width=104, file=sys.stderr)
-    console.print(Group(Text("$ make demo", style="bold"), picture(facts, passed_s + 20.0, 60.0)))
+    demo = (Text("$ make demo", style="bold"), picture(facts, passed_s + 20.0, 60.0))
+    console.print(Group(*demo, Text("\n$ edge plan", style="bold"), Text(plan)))
     svg = console.export_svg(title="edge demo")
     start, end = svg.index("@font-face"), svg.rindex("@font-face")
     end = svg.index("}", end) + 1
