@@ -48,8 +48,7 @@ def problems(facts: dict[str, Any]) -> list[Problem]:
 def _plan_line(plan: dict[str, Any] | None) -> str:
     if plan is None:
         return say("none yet; the fall-back rule decides", "尚无计划;由后备规则决定")
-    saving = (plan.get("idle_cost_cny") or 0.0) - (plan.get("cost_cny") or 0.0)
-    status = plan.get("status")
+    saving, status = plan.get("saving_cny") or 0.0, plan.get("status")
     return say(f"{status}, saves {saving:.0f} CNY", f"{status},节省 {saving:.0f} 元")
 
 

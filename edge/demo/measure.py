@@ -68,6 +68,7 @@ def measure(
             "status": plan.get("status"),
             "cost_cny": plan.get("cost_cny"),
             "idle_cost_cny": plan.get("idle_cost_cny"),
+            "saving_cny": plan.get("saving_cny"),
         },
         "setpoint": _setpoint(rows, scene, order),
         "telemetry": telemetry(scene),
@@ -161,7 +162,7 @@ def checks(report: dict[str, Any], seconds: float, period_s: float) -> list[tupl
     expected = seconds / period_s
     protocols = {device["protocol"] for device in report["devices"] if device["polls"] > 0}
     setpoint, telemetry, plan = report["setpoint"], report["telemetry"], report["plan"]
-    saving = (plan["idle_cost_cny"] or 0.0) - (plan["cost_cny"] or 0.0)
+    saving = plan["saving_cny"] if plan["saving_cny"] is not None else -1.0
     wrong = sum(device["wrong"] for device in report["devices"])
     lost = telemetry["sent"] - telemetry["received"]
     cycles, missed, broken = report["cycles"], report["missed"], report["violations"]["total"]
