@@ -102,6 +102,8 @@ PENALTIES = [
     ("both", {"load_kw": np.array([170, -30])}, [0, 0], 15 * 20),
     ("a kWh is as bad as the dearest one", {"load_kw": np.array([170, 50]),
                                            "export_cny_per_kwh": np.array([0.2, -3.0])}, [0, 0], 10 * 20 * 3),
+    ("so is one outside the band", low(0.05) | {"price_cny_per_kwh": np.array([0.5, -3.0])}, [0, 0],
+     10 * 0.75 * 2 * 3),
     ("10 kWh below the band all the time", low(0.05), [0, 0], 10 * 0.75 * 2),
     ("10 kWh above the band all the time", low(0.95), [0, 0], 10 * 0.75 * 2),
     ("10 kWh below, and back at the end of the second step", low(0.05), [0, -60], 10 * 0.5 * 2),

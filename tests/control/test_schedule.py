@@ -432,13 +432,28 @@ def test_an_exception_of_osqp_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> No
     assert got.status == SOLVED and got.certificate.solver_status == "highs: optimal"
 
 
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10_000), units=st.integers(1, 4), soc=st.floats(0, 1), shift=st.floats(-400, 400))
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    units=st.integers(1, 4),
+    soc=st.floats(0, 1),
+    load_kw=st.floats(-400, 400),
+    pv_kw=st.floats(-5, 200),
+    price=st.floats(-1.5, 1),
+    export=st.floats(-0.5, 0.5),
+)
 def test_whatever_is_measured_the_answer_is_exact_and_never_worse_than_idle(
-    seed: int, units: int, soc: float, shift: float
+    seed: int, units: int, soc: float, load_kw: float, pv_kw: float, price: float, export: float
 ) -> None:
     p = random_problem(seed, 24, units)
-    batteries = tuple(replace(b, soc=soc) for b in p.batteries)
-    p = replace(p, batteries=batteries, load_kw=p.load_kw + shift)
+    p = replace(
+        p,
+        batteries=tuple(replace(b, soc=soc) for b in p.batteries),
+        load_kw=p.load_kw + load_kw,
+        pv_kw=p.pv_kw + pv_kw,
+        price_cny_per_kwh=p.price_cny_per_kwh + price,
+        export_cny_per_kwh=p.export_cny_per_kwh + export,
+    )
     got = schedule(p)
     check_physics(p, got)
+    assert got.usable
