@@ -3,7 +3,6 @@
 Reads the same files as ``edge.image`` and ``edge.ring``, without numpy, and never writes.
 """
 
-import json
 import mmap
 import os
 import struct
@@ -13,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from cython_ext import seqlock
+from edge import mapped
 from models.errors import StoreError
 
-ALIGN = 64
 QUALITIES = ("BAD", "STALE", "UNCERTAIN", "GOOD")
 COUNTERS = (
     "polls", "timeouts", "bad_replies", "refused", "writes", "door_refused", "reconnects", "online",
@@ -31,7 +30,6 @@ CODES = {
     "|i1": "b",
     "|b1": "?",
 }
-COUNT_AT = 32
 STALE_S = 1.0
 """A controller whose newest record is older than this does not run any more."""
 
@@ -50,20 +48,6 @@ class PointNow:
     age_s: float | None
 
 
-def _map(path: Path) -> tuple[mmap.mmap, dict[str, Any], int]:
-    """Map one of our files; return it with its description and where its body starts."""
-    try:
-        with path.open("rb") as file:
-            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"nothing to see at {path} ({error}); is the controller running?") from error
-    if memory[:7] != b"YUNCHU-":
-        raise StoreError(f"{path} was not written by a controller of this version")
-    size = int.from_bytes(memory[16:24], "little")
-    text: dict[str, Any] = json.loads(memory[ALIGN : ALIGN + size])
-    return memory, text, -(-(ALIGN + size) // ALIGN) * ALIGN
-
-
 def _read(memory: mmap.mmap, at: int, size: int) -> bytearray | None:
     out = bytearray(size)
     with memoryview(memory) as whole:
@@ -79,7 +63,7 @@ class Glance:
         Raises:
             StoreError: there is no running or stopped site in that folder.
         """
-        self._image, self._meta, self._body = _map(run_dir / "image")
+        self._image, self._meta, self._body = mapped.attach(run_dir / "image", mapped.IMAGE, writable=False)
         self.site: str = self._meta["site"]
         self.epoch_ms: int = self._meta["epoch_ms"]
         self.pid: int = self._meta["pid"]
@@ -145,7 +129,7 @@ class Glance:
             n = info["count"]
             size = n * 17 + len(COUNTERS) * 8
             raw = _read(self._image, at, size)
-            at += -(-(8 + size) // ALIGN) * ALIGN
+            at += mapped.aligned(8 + size)
             if raw is None:
                 result.append((info, None))
                 continue
@@ -156,10 +140,10 @@ class Glance:
 
 def _newest_record(path: Path) -> dict[str, Any] | None:
     try:
-        memory, text, body = _map(path)
+        memory, text, body = mapped.attach(path, mapped.RING, writable=False)
     except StoreError:
         return None
-    raw = _read(memory, COUNT_AT, 8)
+    raw = _read(memory, mapped.COUNT_AT, 8)
     total = int.from_bytes(raw or b"", "little")
     if total == 0:
         return None

@@ -20,7 +20,6 @@ from edge import mapped
 from edge.mapped import aligned
 from models.point import Image, Point, Role
 
-MAGIC = b"YUNCHU-IMAGE-1\n\0"
 COUNTER_NAMES = tuple(field.name for field in fields(Counters))
 COUNTERS = len(COUNTER_NAMES)
 
@@ -127,7 +126,7 @@ class SharedImage:
         }
         fresh = path.with_suffix(".new")
         size = sum(aligned(8 + _payload_dtype(d.count).itemsize) for d in devices)
-        mapped.create(fresh, MAGIC, meta, size)
+        mapped.create(fresh, mapped.IMAGE, meta, size)
         image = cls.open(fresh, writable=True)
         for device in devices:
             empty = Image.empty(device.count)
@@ -144,7 +143,7 @@ class SharedImage:
         Raises:
             StoreError: there is none, or it is not one of ours.
         """
-        memory, meta, body = mapped.attach(path, MAGIC, writable)
+        memory, meta, body = mapped.attach(path, mapped.IMAGE, writable)
         try:
             return cls(memory, meta, body)
         except (ValueError, KeyError, TypeError) as error:

@@ -11,7 +11,12 @@ from models.errors import StoreError
 ALIGN = 64
 HEAD = ALIGN
 """Magic and the length of the description; what else stands in it belongs to the kind of file."""
+IMAGE = b"YUNCHU-IMAGE-1\n\0"
+RING = b"YUNCHU-RING-1\n\0\0"
+"""Magics, of MAGIC_SIZE bytes."""
 MAGIC_SIZE = 16
+COUNT_AT = 32
+"""Where in the head of a ring the seqlock block with the number of records ever written stands."""
 
 
 def aligned(size: int) -> int:

@@ -15,9 +15,6 @@ from cython_ext import seqlock
 from edge import mapped
 from models.errors import StoreError
 
-MAGIC = b"YUNCHU-RING-1\n\0\0"
-COUNT_AT = 32
-"""Where in the head the seqlock block with the number of records ever written stands."""
 MARGIN = 4
 """Records next to the write position that a reader does not touch: they may be overwritten meanwhile."""
 
@@ -30,7 +27,7 @@ class Ring:
         self.meta = meta
         self.dtype = dtype
         whole = np.frombuffer(memory, np.uint8)
-        self._count = whole[COUNT_AT : COUNT_AT + 16]
+        self._count = whole[mapped.COUNT_AT : mapped.COUNT_AT + 16]
         self._rows = whole[body:].view(dtype)
         self._bytes = whole[body:].reshape(len(self._rows), dtype.itemsize)
 
@@ -49,7 +46,7 @@ class Ring:
         except StoreError:
             pass
         fresh = path.with_suffix(".new")
-        mapped.create(fresh, MAGIC, {"dtype": _describe(dtype), "meta": meta}, slots * dtype.itemsize)
+        mapped.create(fresh, mapped.RING, {"dtype": _describe(dtype), "meta": meta}, slots * dtype.itemsize)
         fresh.replace(path)
         return cls.open(path, writable=True)
 
@@ -60,7 +57,7 @@ class Ring:
         Raises:
             StoreError: there is none, or it is not one of ours.
         """
-        memory, text, body = mapped.attach(path, MAGIC, writable)
+        memory, text, body = mapped.attach(path, mapped.RING, writable)
         try:
             return cls(memory, text["meta"], _dtype(text["dtype"]), body)
         except (ValueError, KeyError, TypeError) as error:
