@@ -180,7 +180,7 @@ class Transport:
         try:
             will = self._will() if self._will is not None else None
             link.open(self._address, will)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:  # the last one: no room for another thread
             return f"{self._address.host}:{self._address.port}: {error}", False
         self._link = link
         try:

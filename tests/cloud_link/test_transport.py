@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cloud_link.broker import HOST, Broker
-from cloud_link.transport import LONGEST_WAIT_S, Address, Message, Transport, wait_s
+from cloud_link.transport import LONGEST_WAIT_S, Address, Message, Transport, _Link, wait_s
 from models.errors import LinkError
 from tests.cloud_link.client import Peer, until
 
@@ -133,3 +133,19 @@ def test_what_a_broker_answers_decides_the_protocol(answer: bytes, protocol: int
         assert hellos[0] == b"\x05" and not transport.connected
         transport.stop()
         server.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_lack_of_threads_is_one_more_failure_and_not_the_end(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, failures = _Link.open, iter([True])
+
+    def poor(self: _Link, address: Address, will: Message | None) -> None:
+        if next(failures, False):
+            raise RuntimeError("can't start new thread")
+        opened(self, address, will)
+
+    monkeypatch.setattr(_Link, "open", poor)
+    peer = Peer(broker.port, "peer", "a")
+    assert until(lambda: peer.transport.connected)
+    peer.close()
