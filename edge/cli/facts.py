@@ -11,8 +11,8 @@ from edge.events import tail
 from edge.glance import Glance, PointNow
 
 EVENTS_SHOWN = 5
-LINK_STALE_MS = 15_000
-"""The uplink says how it is every 5 s."""
+SERVICE_STALE_MS = 15_000
+"""Uplink and recorder say how they are every 5 s."""
 
 
 def gather(run_dir: Path) -> dict[str, Any]:
@@ -28,7 +28,8 @@ def gather(run_dir: Path) -> dict[str, Any]:
     bad = [p.name for p in points if p.quality != "GOOD"]
     fine = glance.running and all(d["online"] for d in devices) and not bad
     link = _read(glance.state_dir / "uplink.json")
-    if link and time.time() * 1000 - link.get("t_ms", 0) > LINK_STALE_MS:
+    recorder = _read(run_dir / "recorder.json")
+    if link and _silent(link):
         link["connected"] = False  # a service that was killed cannot say so itself
     return {
         "site": glance.site,
@@ -45,9 +46,15 @@ def gather(run_dir: Path) -> dict[str, Any]:
         "bad_points": bad,
         "plan": _read(glance.state_dir / "plan.json"),
         "link": link,
-        "recorder": _read(run_dir / "recorder.json"),
+        "recorder": recorder,
+        "services": recorder is not None and not _silent(recorder),
         "events": tail(run_dir / "events.jsonl", EVENTS_SHOWN),
     }
+
+
+def _silent(said: dict[str, Any]) -> bool:
+    """Tell whether a service has not said for long how it is."""
+    return bool(time.time() * 1000 - said.get("t_ms", 0) > SERVICE_STALE_MS)
 
 
 def _decision(record: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """``edge status``: how the site is, who decides, and what to do about what is wrong."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,11 @@ def problems(facts: dict[str, Any]) -> list[Problem]:
             "Free disk space; the newest hour is kept in memory.", "请释放磁盘空间;最近一小时暂存于内存。"
         )
         found.append(Problem("REC-001", facts["site"], what, do, "warning"))
+    if facts["state"] != "stopped" and not facts["services"]:
+        what = say("the services (planner, recorder, uplink) do not run", "服务(计划、记录、上行)未运行")
+        do = say("Start them with `systemctl start edge-services` or `edge up`; the controller goes on.",
+                 "用 `systemctl start edge-services` 或 `edge up` 启动;控制器在此期间照常运行。")  # fmt: skip
+        found.append(Problem("SRV-001", facts["site"], what, do, "warning"))
     offline = tuple(d["name"] + "/" for d in facts["devices"] if not d["online"])
     for point in facts["bad_points"]:
         if not point.startswith(offline or ("\0",)):
@@ -45,9 +51,16 @@ def problems(facts: dict[str, Any]) -> list[Problem]:
     return found
 
 
+def last_line(text: str) -> str:
+    """Return the last line of an event's text, which may have none."""
+    return (text.splitlines() or [""])[-1]
+
+
 def _plan_line(plan: dict[str, Any] | None) -> str:
     if plan is None:
         return say("none yet; the fall-back rule decides", "尚无计划;由后备规则决定")
+    if time.time() * 1000 >= plan.get("expires_utc_ms", math.inf):
+        return say("expired; the fall-back rule decides", "已过期;由后备规则决定")
     saving, status = plan.get("saving_cny") or 0.0, plan.get("status")
     return say(f"{status}, saves {saving:.0f} CNY", f"{status},节省 {saving:.0f} 元")
 
@@ -119,5 +132,5 @@ def command(config: Path | None, run_dir: Path | None, as_json: bool) -> None:
             click.echo(f"! {problem.where}  {problem.code}  {problem.what}. {problem.do}")
         for event in facts["events"]:
             stamp = time.strftime("%H:%M:%S", time.localtime(event["t_ms"] / 1000))
-            click.echo(f"{stamp}  {event['code']}  {event['where']}  {event['what'].splitlines()[-1]}")
+            click.echo(f"{stamp}  {event['code']}  {event['where']}  {last_line(event['what'])}")
     raise click.exceptions.Exit(EXITS[facts["state"]])

@@ -16,7 +16,7 @@ import click
 from edge.cli.common import config_option, find_run_dir, option, run_dir_option, say, verb
 from edge.cli.facts import gather
 from edge.cli.points import age, number
-from edge.cli.status import device_table, problems, summary
+from edge.cli.status import device_table, last_line, problems, summary
 from edge.glance import Glance
 from models.errors import StoreError
 
@@ -43,7 +43,7 @@ def events_page(folder: Path) -> list[str]:
     from edge.events import tail
 
     return [
-        f"{e['code']:<18}{e['where']:<14}{e['what'].splitlines()[-1]}"
+        f"{e['code']:<18}{e['where']:<14}{last_line(e['what'])}"
         for e in reversed(tail(folder / "events.jsonl", 40))
     ]
 

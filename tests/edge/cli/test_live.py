@@ -10,6 +10,8 @@ from click.testing import CliRunner, Result
 
 from edge.cli import program
 from edge.cli.watch import PAGES
+from edge.events import Events
+from edge.glance import Glance
 from models.proposal import Request, Source
 from tests.edge.conftest import RunFolder
 
@@ -55,7 +57,44 @@ def test_a_site_with_a_bad_point_is_degraded_and_says_which(run_folder: Maker) -
     folder.play(60, {"pv-1/p_kw": float("nan")})
     result = run(folder, "status", "--json")
     assert result.exit_code == 7
-    assert [p["where"] for p in json.loads(result.stdout)["problems"]] == ["pv-1/p_kw"]
+    problems = json.loads(result.stdout)["problems"]
+    assert [p["where"] for p in problems if p["code"].startswith("DEV")] == ["pv-1/p_kw"]
+
+
+@pytest.mark.parametrize(
+    ("said_s_ago", "missing"), [(None, True), (60.0, True), (1.0, False)], ids=["never", "long ago", "now"]
+)
+def test_services_that_do_not_run_are_said(
+    run_folder: Maker, said_s_ago: float | None, missing: bool
+) -> None:
+    folder = run_folder()
+    folder.play(60)
+    if said_s_ago is not None:
+        said = {"degraded": None, "t_ms": (time.time() - said_s_ago) * 1000}
+        (folder.path / "recorder.json").write_text(json.dumps(said))
+    result = run(folder, "status", "--json")
+    assert result.exit_code == 0, "the controller does not need them"
+    assert [p["code"] for p in json.loads(result.stdout)["problems"]] == ["SRV-001"] * missing
+
+
+def test_a_plan_that_has_expired_is_not_shown_as_fresh(
+    run_folder: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run_folder()
+    folder.play(60)
+    monkeypatch.chdir(folder.path)  # the image of the tests names no folder for the state
+    state_dir = Glance(folder.path).state_dir
+    for expires_ms, text in [(0, "plan: expired"), (2**52, "plan: fresh")]:
+        plan = {"status": "fresh", "saving_cny": 5.0, "expires_utc_ms": expires_ms}
+        (state_dir / "plan.json").write_text(json.dumps(plan))
+        assert text in run(folder, "status").stdout
+
+
+def test_an_event_without_a_text_is_shown(run_folder: Maker) -> None:
+    folder = run_folder()
+    folder.play(60)
+    Events(folder.path / "events.jsonl", "test").emit("SILENT", "somewhere", "")
+    assert "SILENT  somewhere" in run(folder, "status").stdout
 
 
 def test_a_stopped_site(run_folder: Maker) -> None:
