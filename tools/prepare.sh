@@ -4,7 +4,7 @@
 set -eu
 python="$1"
 need=""
-command -v "$python" >/dev/null 2>&1 || need="$need python3"
+command -v "$python" >/dev/null 2>&1 || need="$need python3 python3-venv python3-dev"
 command -v gcc >/dev/null 2>&1 || command -v cc >/dev/null 2>&1 || need="$need gcc libc6-dev"
 if command -v "$python" >/dev/null 2>&1; then
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
