@@ -3,6 +3,8 @@
 The order of the checks is fixed: size, parse, schema, key, signature (all in ``decode_command``), site,
 number (on disk before anything else happens), clock and validity, target and nameplate. What a command came
 to is kept, so that the same command sent twice gets the same answer and nothing else.
+
+A disk that takes nothing holds up every command but a stop: that only removes power and may be done twice.
 """
 
 import sqlite3
@@ -22,6 +24,9 @@ KEEP_MS = 7 * 24 * 3_600_000
 """How long what became of a command is remembered after its end; its number is remembered for ever."""
 RATE_MAX, RATE_S = 50, 10.0
 """At most so many new commands of one issuer in so many seconds; stops do not count."""
+
+UNKEPT = 0
+"""Stands for our own number of a stop that could not be written down; the numbers begin at 1."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS issuer (name TEXT PRIMARY KEY, last_seq TEXT NOT NULL) WITHOUT ROWID;
@@ -44,7 +49,7 @@ class Admission:
     """A command that is proven to come from whom it says."""
 
     ref: int
-    """Our own number of it."""
+    """Our own number of it, or UNKEPT."""
     command: Command
     hash: str
     again: bool
@@ -94,7 +99,7 @@ class Acceptor:
 
         Raises:
             Rejected: MALFORMED, UNKNOWN_KIND, RANGE, SIG, SITE, REPLAY or RATE; nothing was written.
-            StoreError: it cannot be written down, so it must not be acted on.
+            StoreError: it cannot be written down, so it must not be acted on (never for a stop).
         """
         command = decode_command(raw, self._keys)
         if command.site != self._site:
@@ -109,6 +114,8 @@ class Acceptor:
             self._check_new(command, now_s)
             return Admission(self._write_down(command, raw, digest), command, digest, again=False)
         except sqlite3.Error as error:
+            if command.kind == "stop":
+                return Admission(UNKEPT, command, digest, again=False)
             raise StoreError(f"commands: {error}") from error
 
     def _check_new(self, command: Command, now_s: float) -> None:
@@ -175,8 +182,13 @@ class Acceptor:
             raise StoreError(f"commands: {error}") from error
 
     def repeat(self, ref: int) -> None:
-        """Make the last acknowledgement of a command due again."""
-        self._db.execute("UPDATE ack SET sent = 0 WHERE n = (SELECT max(n) FROM ack WHERE ref = ?)", (ref,))
+        """Make the last acknowledgement of a command due again; StoreError when that cannot be noted."""
+        try:
+            self._db.execute(
+                "UPDATE ack SET sent = 0 WHERE n = (SELECT max(n) FROM ack WHERE ref = ?)", (ref,)
+            )
+        except sqlite3.Error as error:
+            raise StoreError(f"commands: {error}") from error
 
     def unsent(self, limit: int = 100) -> list[tuple[int, bytes]]:
         """Return (number, bytes) of the acknowledgements that the broker does not have yet, in order."""
@@ -185,8 +197,11 @@ class Acceptor:
         )
 
     def sent(self, number: int) -> None:
-        """Note that the broker has an acknowledgement."""
-        self._db.execute("UPDATE ack SET sent = 1 WHERE n = ?", (number,))
+        """Note that the broker has an acknowledgement; StoreError when that cannot be noted."""
+        try:
+            self._db.execute("UPDATE ack SET sent = 1 WHERE n = ?", (number,))
+        except sqlite3.Error as error:
+            raise StoreError(f"commands: {error}") from error
 
     def find(self, command_id: str) -> Open | None:
         """Return a command that has not come to its end."""

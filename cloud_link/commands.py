@@ -14,7 +14,7 @@ from functools import partial
 from queue import Empty, Full, Queue
 from typing import Any
 
-from cloud_link.accept import Acceptor, Admission, Open
+from cloud_link.accept import UNKEPT, Acceptor, Admission, Open
 from cloud_link.protocol.canonical import Rejected
 from cloud_link.protocol.command import FINAL_STAGES, STAGES, Ack, Command, command_hash, encode_ack
 from cloud_link.protocol.signing import Keyring, SigningKey
@@ -111,7 +111,12 @@ class Commands:
         left = self._acceptor.open_commands()
         for each in left:
             if each.stage == "received":
-                self._answer(each.ref, each.command.id, each.hash, "aborted", detail="the gateway restarted")
+                try:
+                    self._answer(
+                        each.ref, each.command.id, each.hash, "aborted", detail="the gateway restarted"
+                    )
+                except StoreError as error:  # a full disk: it is told after the next start
+                    log.warning("%s", error)
         return [each for each in left if each.stage != "received"]
 
     def start(self) -> None:
@@ -206,9 +211,11 @@ class Commands:
 
     def _on_sent(self, answer: tuple[int, bool]) -> None:
         number, good = answer
-        self._on_the_way.discard(number)
         if good:
-            self._acceptor.sent(number)
+            self._acceptor.sent(
+                number
+            )  # what cannot be noted stays on the way, else it would be sent for ever
+        self._on_the_way.discard(number)
 
     # --- commands ----------------------------------------------------------------------------------------
 
@@ -229,7 +236,7 @@ class Commands:
 
     def _decide(self, admission: Admission) -> None:
         command, ref = admission.command, admission.ref
-        self._answer(ref, command.id, admission.hash, "received")
+        self._answer_kept(admission, "received")
         self._send_acks()  # before acting, which may take a while
         try:
             self._acceptor.judge(command, self._utc_ms(), clock_trusted=self._clock_trusted())
@@ -241,9 +248,33 @@ class Commands:
         else:
             self._count_rejection(decision.code, decision.detail)
         stage, code = ("accepted", "") if decision.accepted else ("rejected", decision.code)
-        self._answer(
-            ref, command.id, admission.hash, stage, code, actual_kw=decision.actual_kw, detail=decision.detail
-        )
+        self._answer_kept(admission, stage, code, actual_kw=decision.actual_kw, detail=decision.detail)
+
+    def _answer_kept(
+        self,
+        admission: Admission,
+        stage: str,
+        code: str = "",
+        *,
+        actual_kw: float | None = None,
+        detail: str = "",
+    ) -> None:
+        """Answer from the disk; a stop also without it, because it must not wait for room.
+
+        Raises:
+            StoreError: the disk takes nothing, and this is no stop.
+        """
+        command = admission.command
+        body = self._ack(command.id, admission.hash, stage, code, actual_kw=actual_kw, detail=detail)
+        try:
+            if admission.ref != UNKEPT:
+                self._acceptor.record(admission.ref, stage, body)
+                return
+        except StoreError as error:
+            if command.kind != "stop":
+                raise
+            log.warning("%s", error)
+        self._publish(body)
 
     def _on_progress(self, news: tuple[str, str, float | None, str]) -> None:
         command_id, stage, actual_kw, detail = news

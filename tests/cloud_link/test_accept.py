@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud_link.accept import FUTURE_MS, KEEP_MS, LONGEST_MS, RATE_MAX, RATE_S, Acceptor
+from cloud_link.accept import FUTURE_MS, KEEP_MS, LONGEST_MS, RATE_MAX, RATE_S, UNKEPT, Acceptor
 from cloud_link.protocol.canonical import Rejected
 from cloud_link.protocol.command import SEQ_MAX, Command, encode_command
 from cloud_link.protocol.signing import Keyring, SigningKey
@@ -199,6 +199,18 @@ def test_answers_are_due_until_the_broker_has_them_and_old_ones_are_forgotten(ac
     acceptor.sent(numbers[1])
     acceptor.forget_old(long_after)
     assert refused(acceptor, COMMAND) == "REPLAY", "the number outlives the rest"
+
+
+def test_a_disk_that_takes_nothing_holds_up_all_but_a_stop(acceptor: Acceptor) -> None:
+    admit(acceptor, COMMAND)
+    acceptor._db.execute("PRAGMA query_only = ON")
+    with pytest.raises(StoreError):
+        admit(acceptor, replace(COMMAND, id="c2", seq=11))
+    stop = replace(COMMAND, id="stop", seq=12, kind="stop", p_kw=0.0)
+    assert admit(acceptor, stop) == UNKEPT
+    assert refused(acceptor, replace(stop, seq=10)) == "REPLAY", "what can be read still counts"
+    acceptor._db.execute("PRAGMA query_only = OFF")
+    assert admit(acceptor, stop) > UNKEPT
 
 
 def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:

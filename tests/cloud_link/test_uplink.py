@@ -19,7 +19,7 @@ from cloud_link.protocol.signing import Keyring, SigningKey
 from cloud_link.settings import LinkSettings
 from cloud_link.transport import Address
 from cloud_link.uplink import Uplink
-from models.errors import LinkError
+from models.errors import LinkError, StoreError
 from models.point import Quality
 from tests.cloud_link.client import until
 from tests.cloud_link.host import SITE, TENANT, Host
@@ -328,6 +328,34 @@ def test_a_stop_is_accepted_without_a_clock_and_nothing_else_is(world: World) ->
     host.send(stop)
     wait(lambda: ("accepted", "") in host.stages(stop), world)
     assert host.stages(setpoint)[-1] == ("rejected", "TIME_UNTRUSTED")
+
+
+def test_a_full_disk_holds_up_setpoints_and_no_stop(world: World) -> None:
+    host, site = world.fleet(), world.uplink()
+    database = site._commands._acceptor._db
+    database.execute("PRAGMA query_only = ON")
+    setpoint, stop = host.make(-40.0), host.make(0.0, kind="stop")
+    host.send(setpoint)
+    host.send(stop)
+    wait(lambda: host.stages(stop) == [("received", ""), ("accepted", "")], world)
+    assert [command.id for command, _ in world.acted] == [stop.id]
+    assert host.stages(setpoint) == []
+    database.execute("PRAGMA query_only = OFF")
+
+
+def test_a_stop_is_acted_on_when_the_disk_fills_after_its_number(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("commands: database or disk is full")
+
+    host, site = world.fleet(), world.uplink()
+    monkeypatch.setattr(site._commands._acceptor, "record", full)
+    setpoint, stop = host.make(-40.0), host.make(0.0, kind="stop")
+    host.send(setpoint)
+    host.send(stop)
+    wait(lambda: host.stages(stop) == [("received", ""), ("accepted", "")], world)
+    assert [command.id for command, _ in world.acted] == [stop.id]
 
 
 def test_a_refusal_of_the_controller_is_passed_on(world: World) -> None:
