@@ -197,9 +197,12 @@ class Mailbox:
                 self._stopping.wait(ACCEPT_PAUSE_S)
                 continue
             with connection:
-                connection.settimeout(REPLY_TIMEOUT_S)
+                # one deadline in all: who dribbles must not hold the others up
+                ends_s = time.monotonic() + REPLY_TIMEOUT_S
                 with contextlib.suppress(OSError):
-                    connection.sendall(json.dumps(self._answer(_line(connection))).encode() + b"\n")
+                    answer = json.dumps(self._answer(_line(connection, ends_s))).encode() + b"\n"
+                    connection.settimeout(_left_s(ends_s))
+                    connection.sendall(answer)
 
     def _answer(self, line: bytes) -> dict[str, Any]:
         try:
@@ -216,10 +219,19 @@ class Mailbox:
             return refusal.answer
 
 
-def _line(connection: socket.socket) -> bytes:
-    """Read up to the first line end, at most MAX_BYTES."""
+def _left_s(ends_s: float) -> float:
+    """Return the time left until a monotonic time; TimeoutError when it is over."""
+    left_s = ends_s - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError("out of time")
+    return left_s
+
+
+def _line(connection: socket.socket, ends_s: float) -> bytes:
+    """Read up to the first line end, at most MAX_BYTES; TimeoutError when it has not come by ``ends_s``."""
     data = bytearray()
     while b"\n" not in data and len(data) <= MAX_BYTES:
+        connection.settimeout(_left_s(ends_s))
         part = connection.recv(65_536)
         if not part:
             break
@@ -233,12 +245,13 @@ def ask(path: Path, message: dict[str, Any], timeout_s: float = REPLY_TIMEOUT_S)
     Raises:
         LinkError: nobody answers there.
     """
+    ends_s = time.monotonic() + timeout_s
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout_s)
         try:
             connection.connect(str(path))
             connection.sendall(json.dumps(message, allow_nan=False).encode() + b"\n")
-            answer = json.loads(_line(connection))
+            answer = json.loads(_line(connection, ends_s))
         except (OSError, ValueError) as error:
             raise LinkError(f"the controller does not answer at {path}: {error}") from error
     if not isinstance(answer, dict):

@@ -1,5 +1,6 @@
 """Every door check of the mailbox, then the socket itself."""
 
+import contextlib
 import errno
 import json
 import socket
@@ -273,6 +274,33 @@ def test_a_silent_client_does_not_stop_the_others(served: Served) -> None:
         thread.start()
         thread.join(10.0)
     assert answers and answers[0]["ok"] is True
+
+
+def test_a_client_that_dribbles_does_not_stop_the_others(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps every single wait short, and is cut off all the same."""
+    monkeypatch.setattr("edge.mailbox.REPLY_TIMEOUT_S", 0.3)
+    path, _, _ = served
+    done = threading.Event()
+
+    def dribble() -> None:
+        with socket.socket(socket.AF_UNIX) as slow:
+            slow.connect(str(path))
+            begun.set()
+            with contextlib.suppress(OSError):
+                while not done.wait(0.05):
+                    slow.sendall(b"x")
+
+    begun = threading.Event()
+    thread = threading.Thread(target=dribble)
+    thread.start()
+    try:
+        assert begun.wait(5.0)
+        assert ask(path, FLEET, 5.0)["ok"] is True
+    finally:
+        done.set()
+        thread.join(5.0)
 
 
 def test_nobody_there(tmp_path: Path) -> None:
