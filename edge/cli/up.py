@@ -9,6 +9,7 @@ import click
 
 from edge.cli.common import config_option, find_config, run_dir_option, say, verb
 from edge.launch import Launcher, Process
+from edge.places import make_run_dir
 
 
 def gateway_processes(config: Path, run_dir: Path) -> tuple[Process, ...]:
@@ -35,7 +36,7 @@ def command(config: Path | None, run_dir: Path | None) -> None:
 
     path = find_config(config)
     folder = run_dir or load(path).run_dir
-    folder.mkdir(parents=True, exist_ok=True)
+    make_run_dir(folder)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -15,6 +15,7 @@ from edge.controller.takeover import take_over
 from edge.events import Events
 from edge.image import SharedImage
 from edge.mailbox import Held, Mailbox
+from edge.places import make_run_dir
 from edge.ring import Ring
 from edge.version import VERSION
 from models.units import NS_PER_MS
@@ -26,11 +27,12 @@ def run(path: Path, given_run_dir: Path | None) -> int:
     Raises:
         ConfigError: the configuration cannot be used.
         BusyError: another controller runs this site.
+        StoreError: the run folder is not ours.
     """
     config = load(path)
     run_dir = given_run_dir or config.run_dir
-    for folder in (run_dir, config.state_dir):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_run_dir(run_dir)
+    config.state_dir.mkdir(parents=True, exist_ok=True)
     locks = [SiteLock(folder) for folder in (run_dir, config.state_dir)]
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

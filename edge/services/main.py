@@ -13,6 +13,7 @@ from pathlib import Path
 from edge.config import SiteConfig, load
 from edge.controller.build import site_of
 from edge.events import Events
+from edge.places import make_run_dir
 
 RESTART_S = 2.0
 IMAGE_WAIT_S = 0.2
@@ -68,11 +69,12 @@ def run(path: Path, given_run_dir: Path | None) -> int:
 
     Raises:
         ConfigError: the configuration cannot be used.
+        StoreError: the run folder is not ours.
     """
     config = load(path)
     run_dir = given_run_dir or config.run_dir
-    for folder in (run_dir, config.state_dir):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_run_dir(run_dir)
+    config.state_dir.mkdir(parents=True, exist_ok=True)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
