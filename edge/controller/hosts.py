@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from edge.events import Events
 
 CHECK_S = 0.5
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
+HEALTHY_S = 60.0
+"""After so long a life the deaths before it count no more."""
 
 
 class Hosts:
@@ -21,6 +24,9 @@ class Hosts:
         self._commands = {name: [*base, "--run-dir", str(run_dir), "--device", name] for name in devices}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._deaths = dict.fromkeys(devices, 0)
+        self._born_s = dict.fromkeys(devices, 0.0)
+        self._due_s: dict[str, float] = {}
+        """When each host that has died is started again (monotonic)."""
         self._events = events
         self._stop = threading.Event()
 
@@ -45,20 +51,29 @@ class Hosts:
 
     def _watch(self) -> None:
         while not self._stop.wait(CHECK_S):
-            for name, child in list(self._children.items()):
-                if child.poll() is None:
-                    continue
-                pause_s = BACKOFF_S[min(self._deaths[name], len(BACKOFF_S) - 1)]
-                self._deaths[name] += 1
-                self._events.emit(
-                    "HOST_DIED", name, f"driver host ended with {child.returncode}; starts again"
-                )
-                if self._stop.wait(pause_s):
-                    return
-                try:
-                    self._spawn(name)
-                except OSError as error:  # no memory, no process left: the next look tries again
-                    self._events.emit("HOST_NOT_STARTED", name, f"{error}; tried again")
+            for name in self._commands:
+                self._look(name, time.monotonic())
+
+    def _look(self, name: str, now_s: float) -> None:
+        """Note a death, and start again what is due; never waits, so that no host holds up the others."""
+        if name not in self._due_s:
+            ended = self._children[name].poll()
+            if ended is None:
+                return
+            if now_s - self._born_s[name] >= HEALTHY_S:
+                self._deaths[name] = 0
+            self._due_s[name] = now_s + BACKOFF_S[min(self._deaths[name], len(BACKOFF_S) - 1)]
+            self._deaths[name] += 1
+            self._events.emit("HOST_DIED", name, f"driver host ended with {ended}; starts again")
+        if now_s < self._due_s[name] or self._stop.is_set():
+            return
+        try:
+            self._spawn(name)
+        except OSError as error:  # no memory, no process left: the next look tries again
+            self._events.emit("HOST_NOT_STARTED", name, f"{error}; tried again")
+        else:
+            del self._due_s[name]
 
     def _spawn(self, name: str) -> None:
         self._children[name] = subprocess.Popen(self._commands[name], stdin=subprocess.DEVNULL)
+        self._born_s[name] = time.monotonic()
