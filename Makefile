@@ -14,9 +14,9 @@ test: .venv/ready
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests $(ARGS)
 	$(BIN)/python -m pytest -q hil_tests $(ARGS)
 
-# Slow suites: the long fuzz and the mutation of the safety code.
+# Slow suites: the mutation of the safety code, and the whole demo.
 test-slow: .venv/ready
-	$(BIN)/python -m pytest -q -m slow --override-ini addopts="--strict-markers --import-mode=importlib" tests hil_tests
+	$(BIN)/python -m pytest -q -m slow tests hil_tests $(ARGS)
 
 coverage: .venv/ready
 	$(BIN)/python -m coverage run -m pytest -q tests/control tests/cython_ext
