@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.clock import TRUSTED_MS
 from models.tariff import Tariff
 from models.units import MS_PER_S
 
@@ -42,7 +43,12 @@ class Demand:
             self.month, self.peak_kw, self.complete = "", start_kw, start_kw > 0
 
     def add(self, utc_ms: int, import_kw: float | None, tariff: Tariff) -> None:
-        """Take one measurement; None when the meter is not known."""
+        """Take one measurement; None when the meter is not known.
+
+        One from a clock that was never set is left out: it would turn the month and forget what is billed.
+        """
+        if utc_ms < TRUSTED_MS:
+            return
         month = tariff.month(utc_ms)
         self._turn_month(month, tariff.month(utc_ms - MONTH_START_MS) != month)
         window = utc_ms // (tariff.demand_window_s * MS_PER_S)

@@ -1,8 +1,9 @@
 """The planner: looks at the site, forecasts, solves the schedule and posts the plan to the controller.
 
-Every five minutes, on start, when a controller has started anew (it has lost its plan) and when the tariff
-file has changed. Ladder: a fresh plan; else the rest of the one before; else none, and the controller follows
-its rules. Each step is written into ``plan.json``. Nothing that goes wrong here stops the thread.
+Every five minutes, on start, when a controller has started anew (it has lost its plan), when the tariff file
+has changed and when the wall clock was set (the controller follows a plan by its own, monotonic clock).
+Ladder: a fresh plan; else the rest of the one before; else none, and the controller follows its rules. Each
+step is written into ``plan.json``. Nothing that goes wrong here stops the thread.
 """
 
 import json
@@ -39,6 +40,8 @@ PERIOD_S = 300.0
 RETRY_S = 30.0
 """After a failure."""
 POLL_S = 2.0
+CLOCK_MOVED_MS = 2_000
+"""By more than this the wall clock must have been set since a plan was posted, for it to be made anew."""
 FAILURES = (YunchuError, OSError, ArithmeticError, ValueError, LookupError, RuntimeError, MemoryError)
 """What can go wrong in a turn because of the world: files, sockets, numbers, memory."""
 
@@ -83,6 +86,8 @@ class Planner:
     _image: SharedImage | None = None
     _inode: int = -1
     _due_ns: int = 0
+    _ahead_ms: int = 0
+    """Wall clock minus monotonic clock when the plan was made."""
     _told: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -101,7 +106,10 @@ class Planner:
             return
         seen = look(self.config.site, self._image.snapshot(), now_ns)
         self.demand.add(utc_ms, seen.grid_kw, self._tariff)
-        if any(anew) or now_ns >= self._due_ns:
+        ahead_ms = utc_ms - now_ns // NS_PER_MS
+        moved = abs(ahead_ms - self._ahead_ms) > CLOCK_MOVED_MS
+        if any(anew) or moved or now_ns >= self._due_ns:
+            self._ahead_ms = ahead_ms
             period_s = PERIOD_S if self._make(seen, self._tariff, utc_ms) else RETRY_S
             self._due_ns = now_ns + seconds_to_ns(period_s)
 

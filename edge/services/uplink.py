@@ -21,6 +21,7 @@ from cloud_link.settings import LinkSettings
 from cloud_link.transport import Address
 from cloud_link.uplink import Uplink
 from control.owners import OWNERS
+from edge.clock import TRUSTED_MS
 from edge.config import SiteConfig
 from edge.config_tables import FleetTable
 from edge.controller.build import site_of
@@ -47,8 +48,6 @@ RECORD_NS = 2 * NS_PER_S
 """A record older than this says nothing about now."""
 BEGIN_SLACK_MS = 500
 """A command that begins so soon is posted at once."""
-TRUSTED_MS = 1_735_689_600_000
-"""2025-01-01 UTC: a clock before it was never set."""
 REFUSALS = {"RANGE": "RANGE", "EXPIRED": "EXPIRED", "MALFORMED": "MALFORMED", "UNKNOWN_KIND": "UNKNOWN_KIND"}
 """What the controller's mailbox says, in the words of the link; anything else is a conflict."""
 

@@ -70,6 +70,17 @@ def test_it_survives_a_restart_and_a_damaged_file(tmp_path: Path) -> None:
     assert made(tmp_path, 5.0).peak_kw == 5.0
 
 
+def test_a_clock_that_was_never_set_forgets_no_peak(tmp_path: Path) -> None:
+    """A gateway without a battery-backed clock begins in 1970 until the network is there."""
+    demand = made(tmp_path, 333.0)
+    feed(demand, START, 1, 100.0)
+    restarted = made(tmp_path)
+    feed(restarted, 0, 2, 500.0)
+    feed(restarted, START + 2 * WINDOW_MS, 2, 200.0)
+    assert (restarted.month, restarted.peak_kw, restarted.complete) == ("2026-07", 333.0, True)
+    assert made(tmp_path).peak_kw == 333.0
+
+
 def test_a_clock_that_jumps_back_does_no_harm(tmp_path: Path) -> None:
     demand = made(tmp_path)
     feed(demand, START, 1, 100.0)

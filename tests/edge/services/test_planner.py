@@ -197,6 +197,20 @@ def test_a_controller_that_starts_anew_gets_a_plan_at_once(world: World) -> None
     assert world.turn(planner)["ref"] != first["ref"]
 
 
+@pytest.mark.parametrize(
+    ("moved_ms", "anew"), [(1_900, False), (-1_900, False), (2_100, True), (-2_100, True), (3_600_000, True)]
+)
+def test_a_clock_that_was_set_makes_a_new_plan(world: World, moved_ms: int, anew: bool) -> None:
+    planner = world.planner()
+    first = world.turn(planner)
+    world.later(4)
+    world.utc_ms += moved_ms
+    second = world.turn(planner)
+    assert (second["ref"] != first["ref"]) == anew
+    world.later(4)
+    assert world.turn(planner) == second, "once"
+
+
 def test_a_changed_tariff_makes_a_new_plan_and_a_wrong_one_does_not(world: World) -> None:
     planner = world.planner()
     first = world.turn(planner)
