@@ -10,10 +10,16 @@ Tables, all readable with plain SQL except for the blobs (``edge.chunk``):
   event    every event
 A row of ``second`` or ``minute`` belongs to a layout, so that it stays readable after the configuration
 changes. sqlite-utils makes the tables; everything else is plain sqlite3.
+
+Nothing grows without limit (``KEEP_DAYS``): minutes, events and plans stay 400 days (12 to 16 MB a day, about
+6 GB), quarters 10 years. ``layout`` grows only when somebody changes the configuration. When the disk is
+nearly full the minutes that were stored first go earlier, down to a week. Freed pages are used again and the
+file does not shrink: VACUUM would write all of it to the flash once more.
 """
 
 import hashlib
 import json
+import shutil
 import sqlite3
 import time
 import zlib
@@ -27,6 +33,7 @@ from numpy.typing import NDArray
 
 from edge import chunk
 from edge.history_reader import (
+    DAY_MS,
     DERIVED,
     MINUTE_MS,
     NET_LOAD,
@@ -44,6 +51,16 @@ from models.units import MS_PER_S
 
 FILE = "history.db"
 """Name in the state folder."""
+KEEP_DAYS = {"minute": 400, "event": 400, "plan": 400, "quarter": 3653}
+"""How long the rows of each table stay."""
+MIN_ROOM_BYTES = 500_000_000
+"""Below this the oldest minutes go early."""
+MIN_MINUTES = 7 * 1440
+"""The newest minutes that stay even then."""
+BATCH_ROWS = 60
+"""Rows of one transaction, so that it is short."""
+BATCHES = 48
+"""Per table and call: two days of minutes, so that a clock that jumps ahead for an hour costs no more."""
 
 
 class History(HistoryReader):
@@ -85,6 +102,7 @@ class History(HistoryReader):
                 history._db.execute("PRAGMA journal_mode = WAL")
                 history._db.execute("PRAGMA synchronous = NORMAL")
                 history._db.execute("PRAGMA journal_size_limit = 8000000")
+                history._db.execute("PRAGMA secure_delete = OFF")  # else freed pages are written once more
                 _migrate(history._db)
         except StoreError:
             history.close()
@@ -141,6 +159,46 @@ class History(HistoryReader):
             last = self._db.execute("SELECT plan FROM plan ORDER BY id DESC LIMIT 1").fetchone()
             if last is None or last[0] != packed:
                 self._db.execute("INSERT INTO plan(utc_ms, plan) VALUES (?, ?)", (utc_ms, packed))
+
+    def trim(self, now_ms: int) -> bool:
+        """Delete what is too old, and the oldest minutes while the disk is nearly full; call it once an hour.
+
+        Args:
+            now_ms: UTC from which age is counted.
+
+        Returns:
+            Whether minutes had to go early.
+
+        Raises:
+            StoreError: it cannot be done now; what was deleted before stays deleted.
+        """
+        for table, days in KEEP_DAYS.items():
+            old = f"SELECT rowid FROM {table} WHERE utc_ms < ? ORDER BY utc_ms LIMIT {BATCH_ROWS}"
+            for _ in range(BATCHES):
+                if not self._delete(table, old, now_ms - days * DAY_MS):
+                    break
+        first = "SELECT id FROM minute WHERE id <= (SELECT max(id) FROM minute) - ? ORDER BY id"
+        thinned = False
+        for _ in range(BATCHES):
+            if self.room() >= MIN_ROOM_BYTES:
+                break
+            if not self._delete("minute", f"{first} LIMIT {BATCH_ROWS}", MIN_MINUTES):
+                break
+            thinned = True
+        return thinned
+
+    def room(self) -> int:
+        """Return how much can still be stored [bytes]: what is free on the disk and inside the file."""
+        try:
+            free = shutil.disk_usage(self.path.parent).free
+        except OSError as error:
+            raise StoreError(f"{self.path}: {error}") from error
+        query = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size"
+        return free + int(self._query(query)[0][0])
+
+    def _delete(self, table: str, which: str, value: int) -> int:
+        with self._transaction():
+            return self._db.execute(f"DELETE FROM {table} WHERE rowid IN ({which})", (value,)).rowcount
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -252,6 +310,10 @@ def _migrate(database: sqlite3.Connection) -> None:
         columns = {"utc_ms": int, "source": str, "code": str, "where": str, "what": str}
         db["event"].create({"id": int, **columns}, pk="id")
         db["event"].create_index(list(columns), unique=True)
+
+    @steps(name="0002-age-of-plans")
+    def age_of_plans(db: Any) -> None:
+        db["plan"].create_index(["utc_ms"])
 
     steps.apply(Database(database))
 

@@ -20,6 +20,7 @@ from models.units import MS_PER_S
 
 MINUTE_MS = 60_000
 QUARTER_MS = 900_000
+DAY_MS = 86_400_000
 BUSY_S = 2.0
 Rows = NDArray[np.void]
 Series = tuple[NDArray[np.int64], NDArray[np.float64]]
@@ -110,6 +111,16 @@ class HistoryReader:
         )
         ((first, last),) = self._query(query)
         return None if first is None else (first, last)
+
+    def held(self) -> tuple[int, float]:
+        """Return the size of the file [bytes], and how many days lie between its first and last minute."""
+        query = (
+            "SELECT page_count * page_size,"
+            " (SELECT max(utc_ms) FROM minute) - (SELECT min(utc_ms) FROM minute)"
+            " FROM pragma_page_count, pragma_page_size"
+        )
+        ((size_bytes, held_ms),) = self._query(query)
+        return size_bytes, (held_ms or 0) / DAY_MS
 
     def points(self) -> list[str]:
         """Return the names of all series that can be read, those of the newest layout first."""

@@ -16,8 +16,17 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from edge import chunk
-from edge.history import FILE, History, load_history
-from edge.history_reader import CorruptError, Layout
+from edge.history import (
+    BATCH_ROWS,
+    BATCHES,
+    FILE,
+    KEEP_DAYS,
+    MIN_MINUTES,
+    MIN_ROOM_BYTES,
+    History,
+    load_history,
+)
+from edge.history_reader import DAY_MS, MINUTE_MS, CorruptError, Layout
 from models.errors import StoreError
 
 POINTS = ("bms-1/soc", "meter-1/p_kw")
@@ -247,6 +256,77 @@ def test_a_full_disk_is_an_error_and_the_file_goes_on_later(history: History) ->
     assert stored(history).tobytes() == rows[:1900].tobytes()
 
 
+def fill_minutes(history: History, count: int, first_ms: int = 0) -> None:
+    """Stand for minutes that were stored one after the other."""
+    rows = [(first_ms + at * MINUTE_MS, b"m" * 5000) for at in range(count)]
+    history._db.execute("BEGIN")
+    history._db.executemany("INSERT INTO minute(utc_ms, until_ms, record) VALUES (?1, ?1, ?2)", rows)
+    history._db.execute("COMMIT")
+
+
+def ages(history: History, table: str) -> list[int]:
+    return [row[0] for row in history._query(f"SELECT utc_ms FROM {table} ORDER BY utc_ms")]
+
+
+@pytest.mark.parametrize(
+    ("table", "days"), [("minute", 400), ("event", 400), ("plan", 400), ("quarter", 3653)]
+)
+def test_rows_stay_for_their_days_and_no_longer(history: History, table: str, days: int) -> None:
+    assert KEEP_DAYS[table] == days
+    history._db.executemany(f"INSERT INTO {table}(utc_ms) VALUES (?)", [(5,), (6,), (7,)])
+    assert history.trim(days * DAY_MS + 6) is False
+    assert ages(history, table) == [6, 7], "a row of exactly that age stays"
+
+
+def test_a_clock_that_jumps_ahead_costs_two_days_an_hour(history: History) -> None:
+    fill_minutes(history, 2 * 1440 + 5)
+    history.trim(2**42)
+    assert len(ages(history, "minute")) == 5 and BATCHES * BATCH_ROWS == 2 * 1440
+
+
+def test_freed_pages_are_used_again(history: History) -> None:
+    fill_minutes(history, 1000)
+    size, days = history.held()
+    assert days == pytest.approx(999 / 1440)
+    history.trim(400 * DAY_MS + 990 * MINUTE_MS)
+    assert len(ages(history, "minute")) == 10
+    fill_minutes(history, 900, 2**40)
+    assert history.held()[0] <= size
+
+
+@pytest.mark.parametrize(
+    ("says", "missing_bytes", "kept"),
+    [
+        ("room enough", 0, MIN_MINUTES + 400),
+        ("a little is missing: one batch goes", 100_000, MIN_MINUTES + 400 - BATCH_ROWS),
+        ("everything is missing: a week stays", MIN_ROOM_BYTES, MIN_MINUTES),
+    ],
+)
+def test_a_disk_nearly_full_costs_what_was_stored_first(
+    history: History, monkeypatch: pytest.MonkeyPatch, says: str, missing_bytes: int, kept: int
+) -> None:
+    fill_minutes(history, 1, 2**42)  # of a clock that was wrong: stored first, goes first
+    fill_minutes(history, MIN_MINUTES + 399)
+    usage = shutil._ntuple_diskusage(10**10, 0, MIN_ROOM_BYTES - missing_bytes)
+    monkeypatch.setattr("edge.history.shutil.disk_usage", lambda path: usage)
+    assert history.trim(0) is (missing_bytes > 0)
+    left = ages(history, "minute")
+    assert len(left) == kept, says
+    assert (2**42 in left) is (missing_bytes == 0)
+    assert (MIN_MINUTES + 398) * MINUTE_MS in left
+
+
+def test_a_folder_that_went_away_is_an_error_of_the_store(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(path: Path) -> None:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr("edge.history.shutil.disk_usage", gone)
+    with pytest.raises(StoreError):
+        history.trim(0)
+
+
 def test_two_writers_do_not_mix(history: History, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge.history_reader.BUSY_S", 0.05)
     other = History.open(path, writable=True)
@@ -324,7 +404,7 @@ def _write_until_killed(path: Path, told: object) -> None:
     first = 0 if newest is None else int(newest[1]["cycle"]) // 10 + 1
     for at in range(first, 5000, 3):
         history.append(layout, rows[at : at + 3])
-        told.send(at + 3)  # type: ignore[attr-defined]
+        told.send(at + 3)
 
 
 def test_a_killed_writer_loses_nothing_that_was_stored(path: Path) -> None:
