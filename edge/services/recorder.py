@@ -2,7 +2,8 @@
 
 It follows the ring by cycle number, so that its own restarts leave no hole as long as they are shorter than
 the ring. When the disk is full or the file is locked it keeps the newest hour in memory and says so; when the
-file is damaged it sets it aside and begins a new one.
+file is damaged it sets it aside and begins a new one. Once an hour it deletes what is too old, or too much
+for the disk; age is counted from the newest record, so that a site that stands still forgets nothing.
 """
 
 import json
@@ -17,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from edge.events import Events, parsed
-from edge.history import FILE, History, set_aside
+from edge.history import FILE, MIN_ROOM_BYTES, History, set_aside
 from edge.history_reader import CorruptError
 from edge.services.tape import Part, Tape
 from models.errors import StoreError
@@ -28,6 +29,8 @@ FLUSH_S = 5.0
 """What a power cut may cost. Each flush writes a few pages: more often means a shorter life of the flash."""
 IDLE_S = 2.0
 """When no record has come for so long, the second that was begun is taken as it is."""
+TRIM_S = 3600.0
+"""How often the history is looked through for what is too old."""
 MAX_PENDING = 3600
 """Seconds that are kept in memory while nothing can be stored."""
 STATE_FILE = "recorder.json"
@@ -109,7 +112,10 @@ class Recorder:
         self._missed = 0
         self._dropped = 0
         self._heard_s = self._flushed_s = 0.0
+        self._trimmed_s = 0.0
+        self._thinned = False
         self._stored_ms = 0
+        self._held = (0, 0.0)
         self.degraded = ""
         """Why nothing is being stored; empty when all is well."""
 
@@ -181,6 +187,8 @@ class Recorder:
                 history.add_events(list(self._new_events))
                 self._new_events.clear()
             self._store_plan(history)
+            self._trim(history)
+            self._held = history.held()
         except CorruptError as error:
             self._degrade(str(error))
             history.close()
@@ -192,6 +200,17 @@ class Recorder:
         else:
             self._recover()
         self._tell()
+
+    def _trim(self, history: History) -> None:
+        if self._flushed_s - self._trimmed_s < TRIM_S:
+            return
+        self._trimmed_s = self._flushed_s
+        thinned = history.trim(self._stored_ms)
+        if thinned and not self._thinned:
+            what = f"less than {MIN_ROOM_BYTES // 10**6} MB free: the oldest days are deleted first"
+            self._events.emit("HISTORY_THINNED", str(self._path), what)
+        # over only when there is plenty of room, else it would come and go every day
+        self._thinned = thinned or (self._thinned and history.room() < 2 * MIN_ROOM_BYTES)
 
     def _store_plan(self, history: History) -> None:
         with suppress(OSError, UnicodeDecodeError):
@@ -221,6 +240,8 @@ class Recorder:
         state = {
             "degraded": self.degraded or None,
             "stored_utc_ms": self._stored_ms,
+            "size_bytes": self._held[0],
+            "held_days": round(self._held[1], 1),
             "pending_s": sum(len(part.rows) for part in self._pending),
             "t_ms": int(time.time() * MS_PER_S),
         }

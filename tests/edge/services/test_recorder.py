@@ -299,6 +299,38 @@ def test_a_full_disk_degrades_and_everything_is_stored_later(
     recorder.close()
 
 
+def test_old_minutes_go_once_an_hour_and_a_disk_nearly_full_is_told_once(
+    controller: Controller, recorder: Recorder, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = {"room": 10**12, "thins": 0}
+    monkeypatch.setattr(History, "room", lambda history: disk["room"])
+    trim = History.trim
+    monkeypatch.setattr(History, "trim", lambda history, now_ms: trim(history, now_ms) or disk["thins"])
+    controller.start()
+    controller.run(130)
+    recorder.turn(10.0, flush=True)
+    first_ms = stored(state_dir)[0]
+    controller.utc_ms += 500 * 86_400_000
+    controller.run(130)
+    recorder.turn(3500.0, flush=True)
+    assert stored(state_dir)[0] == first_ms, "not before an hour is over"
+    assert said(controller)["held_days"] == 500.0 and said(controller)["size_bytes"] > 4096
+    recorder.turn(3700.0, flush=True)
+    assert stored(state_dir)[0] - first_ms > 400 * 86_400_000
+    for hour, thins, room, told in (
+        (2, 1, 400_000_000, 1),
+        (3, 1, 400_000_000, 1),
+        (4, 0, 600_000_000, 1),
+        (5, 1, 400_000_000, 1),
+        (6, 0, 2_000_000_000, 1),
+        (7, 1, 400_000_000, 2),
+    ):
+        disk.update(thins=thins, room=room)
+        recorder.turn(3700.0 * hour, flush=True)
+        assert codes(controller).count("HISTORY_THINNED") == told, hour
+    recorder.close()
+
+
 def test_memory_stays_bounded_while_nothing_can_be_stored(
     controller: Controller, recorder: Recorder, state_dir: Path
 ) -> None:
