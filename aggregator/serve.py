@@ -21,6 +21,7 @@ from aggregator.problems import Refusal
 from aggregator.registry import Link, Now, Registry
 from aggregator.rows import ReportRow, SiteRow
 from aggregator.store import Store
+from cloud_link.protocol.command import FINAL_STAGES
 from cloud_link.protocol.confirm import Confirm, encode_confirm
 from cloud_link.protocol.signing import Keyring, SigningKey
 from cloud_link.protocol.sparkplug import DataType, Metric, Payload, encode
@@ -44,6 +45,8 @@ TURN_S = 0.02
 TURN_MESSAGES = 500
 FLUSH_NS = 200 * NS_PER_MS
 SLOW_NS = 1000 * NS_PER_MS
+TRIM_NS = 3_600_000 * NS_PER_MS
+"""How often old rows are looked for; as long as there are some, a few go in every slow turn."""
 ORDER_MAX_AGE_S = 10.0
 QUEUE_MAX = 100_000
 """Messages beyond this are dropped; nothing is lost, because they are not confirmed."""
@@ -110,7 +113,7 @@ class Server:
         self._stop = False
         self._started_ms = clock().utc_ms
         self._session_ms = self._started_ms
-        self._flushed_ns = self._slow_ns = 0
+        self._flushed_ns = self._slow_ns = self._trim_ns = 0
         self._messages = self._reports = self._refused = self._dropped = 0
         self._restore()
         self._link = Transport(
@@ -181,6 +184,7 @@ class Server:
             self._confirm()
             self._beat(now, self._link.connected)
             self._reload_keys()
+            self._trim(now)
 
     def _take_messages(self) -> None:
         try:
@@ -338,6 +342,10 @@ class Server:
 
     def _beat(self, now: Now, connected: bool) -> None:
         self._store.beat(os.getpid(), now.utc_ms, self._started_ms, connected)
+
+    def _trim(self, now: Now) -> None:
+        if now.mono_ns >= self._trim_ns and not self._store.trim(now.utc_ms, FINAL_STAGES):
+            self._trim_ns = now.mono_ns + TRIM_NS
 
     def _reload_keys(self) -> None:
         """Take over the sites' keys when their file changed; a broken file changes nothing."""

@@ -3,6 +3,9 @@
 One row per report (the packed payload as the site sent it, with the alias table that explains it), never
 one row per point. Everything that must survive a kill is committed before anybody is told about it: outbox
 numbers before they are confirmed, sequence numbers before a command leaves.
+
+Nothing grows without limit: reports, orders and finished commands with their acks go after ``KEEP_MS``
+(``Store.trim``), and the freed pages are used again. Sites, alias tables and sequence numbers stay for ever.
 """
 
 import fcntl
@@ -26,6 +29,10 @@ SERVER_BUSY_MS = 10_000
 """How long the server waits for a foreign lock before it gives up; the link's queue holds meanwhile."""
 LOCK_WAIT_S = 1.0
 BEAT_MAX_AGE_MS = 5000
+KEEP_MS = 400 * 86_400_000
+"""How long reports, orders and finished commands stay, by the fleet's clock."""
+TRIM_ROWS = 500
+"""Rows of a table that go at once: a few milliseconds."""
 
 
 def _schema_1(connection: sqlite3.Connection) -> None:
@@ -75,7 +82,13 @@ def _schema_1(connection: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_schema_1,)
+def _schema_2(connection: sqlite3.Connection) -> None:
+    """Make the oldest rows quick to find."""
+    for table, column in (("reports", "received_ms"), ("orders", "created_ms"), ("commands", "stage_ms")):
+        connection.execute(f"CREATE INDEX {table}_age ON {table} ({column})")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_schema_1, _schema_2)
 """Each takes the store from version n to n + 1; never edited once released."""
 
 
@@ -273,6 +286,27 @@ class Store:
         """Note that an order was refused, and why."""
         text = json.dumps(asdict(refusal), ensure_ascii=False)
         self._db.execute("UPDATE orders SET done=1, refusal=? WHERE id=?", (text, order_id))
+
+    def trim(self, now_ms: int, final: Iterable[str]) -> int:
+        """Delete some of what is too old, at most TRIM_ROWS of a table; return how many rows went.
+
+        Args:
+            now_ms: UTC.
+            final: stages of commands that are over; others stay.
+        """
+        stages = list(final)
+        over = f"stage_ms<? AND stage IN ({','.join('?' * len(stages))}) ORDER BY stage_ms LIMIT {TRIM_ROWS}"
+        before = now_ms - KEEP_MS
+        with self.transaction():
+            gone = self._db.execute(f"SELECT id FROM commands WHERE {over}", (before, *stages)).fetchall()
+            self._db.executemany("DELETE FROM acks WHERE command_id=?", gone)
+            self._db.executemany("DELETE FROM commands WHERE id=?", gone)
+            count = len(gone)
+            # the + keeps SQLite from taking the index of ``done``, which finds nearly every order
+            for table, when in (("reports", "received_ms<?"), ("orders", "created_ms<? AND +done=1")):
+                old = f"SELECT rowid FROM {table} WHERE {when} LIMIT {TRIM_ROWS}"
+                count += self._db.execute(f"DELETE FROM {table} WHERE rowid IN ({old})", (before,)).rowcount
+        return count
 
     def beat(self, pid: int, now_ms: int, started_ms: int, connected: bool) -> None:
         """Write the server's sign of life."""

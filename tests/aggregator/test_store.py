@@ -1,13 +1,14 @@
 """The store: what survives, and what it says when it cannot work."""
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from aggregator.problems import TEXTS, FleetStoreError, Refusal, problem
 from aggregator.rows import AckRow, CommandRow, ReportRow, SiteRow
-from aggregator.store import MIGRATIONS, Store
+from aggregator.store import KEEP_MS, MIGRATIONS, TRIM_ROWS, Store
 from models.errors import BusyError
 
 SITE = SiteRow("demo", "online", 3, 10, 20, 7, 5, 6, 1, 2)
@@ -101,6 +102,50 @@ def test_orders_go_from_one_process_to_the_other(path: Path) -> None:
         second = client.add_order("demo", 40.0, 20.0, False, 5)
         server.order_refused(second, Refusal("FLEET-020", "demo"))
         assert "FLEET-020" in str(client.order(second).refusal)
+
+
+def test_what_is_too_old_goes_but_never_what_is_open_or_a_sequence(path: Path) -> None:
+    with Store.serve(path) as store:
+        store.put_sites([SITE])
+        for stage in ("done", "sent", "done"):
+            seq = store.next_seq("demo")
+            store.put_command(command(seq, stage))
+            store.put_ack(AckRow(f"C{seq}", "received", "", 1, seq, None, ""))
+        store.put_reports([replace(report(n), received_ms=n) for n in (1, 2, 3)])
+        for when in (1, 2, 3):
+            store.order_sent(store.add_order("demo", 1.0, 1.0, False, when), "C1", 1.0)
+        still_open = store.add_order("demo", 1.0, 1.0, False, 1)
+        assert store.trim(KEEP_MS + 3, ["done"]) == 1 + 2 + 2
+        assert store.trim(KEEP_MS + 3, ["done"]) == 0
+        assert [row.id for row in store.commands()] == ["C3", "C2"]
+        assert (store.acks("C1"), len(store.acks("C2"))) == ([], 1)
+        assert [row.number for row in store.reports("demo")] == [3]
+        assert [row.id for row in store.open_orders()] == [still_open]
+        assert store.order(3).created_ms == 3
+        assert store.sites() == [SITE] and store.next_seq("demo") == 4
+
+
+def test_old_reports_go_in_small_batches(path: Path) -> None:
+    with Store.serve(path) as store:
+        with store.transaction():
+            store.put_reports(report(n) for n in range(1, TRIM_ROWS + 3))
+        assert [store.trim(2 * KEEP_MS, ["done"]) for _ in range(3)] == [TRIM_ROWS, 2, 0]
+
+
+def test_a_store_of_the_version_before_is_taken_over(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("aggregator.store.MIGRATIONS", MIGRATIONS[:1])
+        with Store.serve(path) as store:
+            store.put_reports([report(1)])
+    with Store.serve(path) as store:
+        assert store.reports("demo") == [report(1)]
+        asked: list[str] = []
+        store._db.set_trace_callback(asked.append)
+        store.trim(KEEP_MS, ["done"])
+        store._db.set_trace_callback(None)
+        plans = [str(store._rows(f"EXPLAIN QUERY PLAN {sql}")) for sql in asked if "_ms<" in sql]
+    for table, plan in zip(("commands", "reports", "orders"), plans, strict=True):
+        assert f"{table}_age" in plan, "what is old is found without looking at everything"
 
 
 def test_a_server_is_alive_while_it_holds_the_lock_and_beats(path: Path) -> None:
