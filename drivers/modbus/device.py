@@ -79,6 +79,7 @@ class ModbusDevice:
         self._position = {spec.name: i for i, spec in enumerate(product.points)}
         self._writer = Writer(unit_id, product, nameplate, self.counters, self._value_of, self._tell)
         self._write_failing = False
+        self._faulty = False
         self._streak = 0
         self._hold_ns = 0
         self._count_ns = 0
@@ -138,6 +139,18 @@ class ModbusDevice:
         self.counters.reconnects += 1
         self._hold_ns = 0
 
+    def fault(self, what: str, now_ns: int) -> None:
+        """Show a fault of our own: whatever the device does, nobody looks at it properly."""
+        if not self._faulty:
+            self._faulty = True
+            self._on_event(EventCode.FAULT, self.name, what)
+        try:
+            if self._streak < OFFLINE_AFTER:
+                self._streak = OFFLINE_AFTER
+                self._offline(what, now_ns)
+        finally:
+            self._count(now_ns)
+
     # reading
 
     def _read_job(self, block: Block) -> Job:
@@ -193,6 +206,7 @@ class ModbusDevice:
         self._hold_ns = 0
         if not self.counters.online:
             self.counters.online = True
+            self._faulty = False
             self._count_ns = 0
             self._writer.forget()
             self._on_event(EventCode.ONLINE, self.name, "the device answers")
@@ -224,12 +238,12 @@ class ModbusDevice:
         self._count(now_ns)
 
     def _offline(self, what: str, now_ns: int) -> None:
-        for block in self._blocks:
-            block.spoil()
-            self._put(block, now_ns)
         self.counters.online = False
         self._count_ns = 0
         self._on_event(EventCode.OFFLINE, self.name, what)
+        for block in self._blocks:
+            block.spoil()
+            self._put(block, now_ns)
 
     def _count(self, now_ns: int) -> None:
         if now_ns >= self._count_ns:

@@ -26,3 +26,5 @@ class EventCode(StrEnum):
     """A setpoint outside the nameplate (or for a device that takes none) was asked for; nothing was sent."""
     PREPARED = "DRV-009"
     """A step that makes the device ready for setpoints was written."""
+    FAULT = "DRV-010"
+    """A fault of our own while the device was served; it counts as offline until it is read again."""

@@ -1,7 +1,8 @@
 """The thread of one link: which request of which device goes next.
 
-Writes go before reads; among reads the one that has been due for longest goes first. There is never more than
-one open request. No exception leaves the thread.
+Writes go before reads, but after each write a read that is due has its turn, so that slow writes cannot keep
+the readings away. Among reads the one that has been due for longest goes first. There is never more than one
+open request. No exception leaves the thread: a fault of ours is told and shows as the device being offline.
 """
 
 import logging
@@ -45,6 +46,10 @@ class LinkPoller:
         self._losses = 0
         self._mute = 0
         self._opened = False
+        self._wrote = False
+        """Whether the last request was a write."""
+        self._serving: ModbusDevice | None = None
+        """Whose turn it is; None when it is nobody's in particular."""
 
     def __del__(self) -> None:
         os.close(self._wake)
@@ -91,14 +96,23 @@ class LinkPoller:
         while not self._stopping.is_set():
             try:
                 self._turn()
-            except Exception:  # link thread top loop: a fault of ours must not end the polling
+            except Exception as error:  # link thread top loop: a fault of ours must not end the polling
                 log.exception("fault in the thread of %s", self._link.line.endpoint.name)
                 self._link.close()
+                self._tell_fault(f"fault of our own: {type(error).__name__}: {error}")
                 self._stopping.wait(CRASH_NS / 1e9)
         self._link.close()
         self._opened = False
 
+    def _tell_fault(self, what: str) -> None:
+        for device in (self._serving,) if self._serving else self._devices:
+            try:
+                device.fault(what, time.monotonic_ns())
+            except Exception:  # as above: what is broken may be the way to tell it
+                log.exception("a fault of %s cannot be told", device.name)
+
     def _turn(self) -> None:
+        self._serving = None
         now_ns = time.monotonic_ns()
         if not self._link.line.is_open:
             if now_ns < self._reconnect_ns:
@@ -114,17 +128,27 @@ class LinkPoller:
 
     def _next(self, now_ns: int) -> tuple[Job | None, int]:
         """Return what to ask now, or None and when to look again."""
-        look_ns, first = NEVER_NS, None
+        reader, job, look_ns = self._next_read(now_ns)
+        if job is None or not self._wrote:
+            for device in self._devices:
+                self._serving = device
+                write = device.write(now_ns)
+                if write is not None:
+                    self._wrote = True
+                    return write, now_ns
+                look_ns = min(look_ns, device.write_ns())
+        self._serving, self._wrote = reader, False
+        return job, look_ns
+
+    def _next_read(self, now_ns: int) -> tuple[ModbusDevice | None, Job | None, int]:
+        """Return whom to read and what, if any is due, and when the first one is."""
+        reader, first, look_ns = None, None, NEVER_NS
         for device in self._devices:
-            job = device.write(now_ns)
-            if job is not None:
-                return job, now_ns
-            look_ns = min(look_ns, device.write_ns())
-        for device in self._devices:
+            self._serving = device
             due_ns, job = device.read(now_ns)
             if due_ns < look_ns:
-                look_ns, first = due_ns, job
-        return (first if look_ns <= now_ns else None), look_ns
+                reader, first, look_ns = device, job, due_ns
+        return reader, (first if look_ns <= now_ns else None), look_ns
 
     def _ask(self, job: Job) -> None:
         try:

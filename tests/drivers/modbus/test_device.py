@@ -348,7 +348,12 @@ def test_a_fault_in_the_sink_does_not_end_the_thread(bench, caplog) -> None:
 
     sink.put = broken
     bench.eventually(lambda: len(calls) > 1)
+    bench.eventually(lambda: EventCode.OFFLINE in rig.codes("pcs"))
+    assert rig.codes("pcs").count(EventCode.FAULT) == 1, "told once, not at every turn"
+    assert "no room" in rig.events[-1][2]
+    assert not rig.online("pcs") and not sink.counters.online
     sink.put = put
+    bench.eventually(lambda: rig.online("pcs"))
     puts = sink.puts
     bench.eventually(lambda: sink.puts > puts + 3)
     assert "no room" in caplog.text
