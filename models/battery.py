@@ -55,13 +55,6 @@ DISCHARGE_BY_DEGC = Curve((-20.0, 0.0, 50.0, 60.0), (0.3, 1.0, 1.0, 0.0))
 LIMIT_RISE_A_PER_S = 2.0
 """Limits fall at once but rise slowly, so that voltage sag and limit do not chase each other."""
 
-ALARM_BITS = (
-    "cell over-voltage",
-    "cell under-voltage",
-    "over-temperature",
-    "under-temperature",
-    "over-current",
-)
 ALARM_STEPS = (
     (3.50, 3.58, 3.65),
     (-2.95, -2.85, -2.70),

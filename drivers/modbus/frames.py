@@ -5,19 +5,17 @@ the request; on TCP the transaction id too, on the serial line the CRC. Everythi
 """
 
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cython_ext.registers import crc16
 from models.errors import BadReply, NoReply, Refused
 
 READ_COILS, READ_INPUTS, READ_HOLDING, READ_INPUT_REGISTERS = 1, 2, 3, 4
-WRITE_COIL, WRITE_REGISTER, WRITE_COILS, WRITE_REGISTERS = 5, 6, 15, 16
+WRITE_REGISTER, WRITE_REGISTERS = 6, 16
 
 MAX_BITS = 2000
 MAX_REGISTERS = 125
 MAX_WRITTEN_REGISTERS = 123
-MAX_WRITTEN_BITS = 1968
 MAX_PDU = 253
 ERROR_BIT = 0x80
 
@@ -73,25 +71,11 @@ def read(unit: int, fn: int, address: int, count: int) -> Request:
     return Request(unit, _ADDRESS.pack(fn, address, count), bytes((fn, size)), 2 + size)
 
 
-def write_coil(unit: int, address: int, on: bool) -> Request:
-    """Set one coil (function 5)."""
-    return _echoed(unit, _ADDRESS.pack(WRITE_COIL, address, 0xFF00 if on else 0))
-
-
 def write_register(unit: int, address: int, data: bytes) -> Request:
     """Write one register (function 6); ``data`` is its two bytes."""
     if len(data) != 2:
         raise ValueError("function 6 writes one register")
     return _echoed(unit, _ADDRESS.pack(WRITE_REGISTER, address, 0)[:3] + data)
-
-
-def write_coils(unit: int, address: int, on: Sequence[bool]) -> Request:
-    """Set coils (function 15)."""
-    _within(address, len(on), MAX_WRITTEN_BITS)
-    size = (len(on) + 7) // 8
-    packed = sum(1 << i for i, bit in enumerate(on) if bit).to_bytes(size, "little")
-    pdu = _BLOCK.pack(WRITE_COILS, address, len(on), size) + packed
-    return Request(unit, pdu, pdu[:5], 5)
 
 
 def write_registers(unit: int, address: int, data: bytes) -> Request:

@@ -10,7 +10,6 @@ from typing import Any
 
 from cloud_link.broker import Broker
 from drivers.simulator.site import SimulatedSite
-from drivers.simulator.violation import Limits
 from edge.cli.facts import gather
 from edge.cli.init import FLEET_KEY, SITE_KEYS, demo_text, write_site
 from edge.cli.up import gateway_processes
@@ -136,15 +135,3 @@ class Scene:
             *keys,
         )
         return (Process("fleet", serve), *gateway_processes(self.config_path, self.run_dir))
-
-
-def limits_of(config: SiteConfig) -> Limits:
-    """Return what the plant is to call a violation: the site's limits, without the margin."""
-    battery = config.batteries[0]
-    return Limits(
-        import_kw=config.limits.import_kw,
-        export_kw=config.limits.export_kw,
-        transformer_kva=config.limits.transformer_kva,
-        soc_min=battery.soc_min,
-        soc_max=battery.soc_max,
-    )

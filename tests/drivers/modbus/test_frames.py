@@ -13,10 +13,7 @@ ENCODED = [
     (frames.read(1, 2, 0xC4, 0x16), "02 00C4 0016"),
     (frames.read(1, 3, 0x6B, 3), "03 006B 0003"),
     (frames.read(1, 4, 8, 1), "04 0008 0001"),
-    (frames.write_coil(1, 0xAC, True), "05 00AC FF00"),
-    (frames.write_coil(1, 0xAC, False), "05 00AC 0000"),
     (frames.write_register(1, 1, b"\x00\x03"), "06 0001 0003"),
-    (frames.write_coils(1, 0x13, [c == "1" for c in "1011001110"]), "0F 0013 000A 02 CD01"),
     (frames.write_registers(1, 1, b"\x00\x0a\x01\x02"), "10 0001 0002 04 000A 0102"),
 ]
 
@@ -30,9 +27,7 @@ ACCEPTED = [
     (frames.read(1, 1, 0x13, 0x13), "01 03 CD6B05", "CD6B05"),
     (READ, "03 06 022B00000064", "022B00000064"),
     (frames.read(1, 4, 8, 1), "04 02 000A", "000A"),
-    (frames.write_coil(1, 0xAC, True), "05 00AC FF00", ""),
     (frames.write_register(1, 1, b"\x00\x03"), "06 0001 0003", ""),
-    (frames.write_coils(1, 0x13, [True] * 10), "0F 0013 000A", ""),
     (frames.write_registers(1, 1, b"\x00\x0a\x01\x02"), "10 0001 0002", ""),
 ]
 
@@ -57,7 +52,6 @@ REJECTED = [
     (frames.write_register(1, 1, b"\x00\x03"), "06 0002 0003", "another address"),
     (frames.write_register(1, 1, b"\x00\x03"), "06 0001 0004", "another value"),
     (frames.write_registers(1, 1, b"\x00\x0a\x01\x02"), "10 0001 0001", "fewer registers written"),
-    (frames.write_coil(1, 0xAC, True), "05 00AC 0000", "the opposite"),
 ]
 
 
@@ -89,7 +83,6 @@ def test_writes_of_the_wrong_size_are_not_built() -> None:
         lambda: frames.write_register(1, 0, b"\x00\x01\x02\x03"),
         lambda: frames.write_registers(1, 0, b"\x00"),
         lambda: frames.write_registers(1, 0, bytes(2 * 124)),
-        lambda: frames.write_coils(1, 0, []),
     ):
         with pytest.raises(ValueError):
             build()
