@@ -25,13 +25,16 @@ SYSTEM_RUN_DIR = Path("/run/yunchu")
 __all__ = [
     "config_option",
     "emit",
+    "end",
     "fail",
     "fail_all",
     "find_config",
     "find_run_dir",
     "hint",
     "is_terminal",
+    "json_at_end_option",
     "json_option",
+    "json_option_for",
     "language",
     "not_running",
     "option",
@@ -87,6 +90,13 @@ def fail_all(problems: Sequence[Problem], exit_code: Exit) -> NoReturn:
     raise click.exceptions.Exit(int(exit_code))
 
 
+def end(verb_name: str, code: int, as_json: bool) -> NoReturn:
+    """End a verb that has run its time; under ``--json`` its envelope says how."""
+    if as_json:
+        emit(f"edge.{verb_name}/1", {"exit": code}, ok=code == Exit.OK)
+    raise click.exceptions.Exit(code)
+
+
 class _Option(click.Option):
     """An option whose help exists in both languages."""
 
@@ -135,16 +145,23 @@ def _remember_json(context: click.Context, _: click.Parameter, value: bool) -> b
     return value
 
 
-json_option = option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    is_eager=True,
-    callback=_remember_json,
-    en="Print one JSON envelope instead of text.",
-    zh="输出一个 JSON 信封而不是文本。",
+def json_option_for(*, en: str, zh: str) -> Callable[[F], F]:
+    """Return the option ``as_json: bool`` for a verb that has more to say about it."""
+    return option(
+        "--json", "as_json", is_flag=True, is_eager=True, callback=_remember_json, en=en, zh=zh
+    )  # fmt: skip
+
+
+json_option = json_option_for(
+    en="Print one JSON envelope instead of text.", zh="输出一个 JSON 信封而不是文本。"
 )
 """``as_json: bool``"""
+
+json_at_end_option = json_option_for(
+    en="Print one JSON envelope when it ends: the exit code, or why it could not run.",
+    zh="结束时输出一个 JSON 信封:退出码,或无法运行的原因。",
+)
+"""``as_json: bool`` of a verb that runs until it is told to end; see :func:`end`."""
 
 run_dir_option = option(
     "--run-dir",
