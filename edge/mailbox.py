@@ -200,9 +200,7 @@ class Mailbox:
                 # one deadline in all: who dribbles must not hold the others up
                 ends_s = time.monotonic() + REPLY_TIMEOUT_S
                 with contextlib.suppress(OSError):
-                    answer = json.dumps(self._answer(_line(connection, ends_s))).encode() + b"\n"
-                    connection.settimeout(_left_s(ends_s))
-                    connection.sendall(answer)
+                    connection.sendall(json.dumps(self._answer(_line(connection, ends_s))).encode() + b"\n")
 
     def _answer(self, line: bytes) -> dict[str, Any]:
         try:
@@ -219,19 +217,14 @@ class Mailbox:
             return refusal.answer
 
 
-def _left_s(ends_s: float) -> float:
-    """Return the time left until a monotonic time; TimeoutError when it is over."""
-    left_s = ends_s - time.monotonic()
-    if left_s <= 0:
-        raise TimeoutError("out of time")
-    return left_s
-
-
 def _line(connection: socket.socket, ends_s: float) -> bytes:
     """Read up to the first line end, at most MAX_BYTES; TimeoutError when it has not come by ``ends_s``."""
     data = bytearray()
     while b"\n" not in data and len(data) <= MAX_BYTES:
-        connection.settimeout(_left_s(ends_s))
+        left_s = ends_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("out of time")
+        connection.settimeout(left_s)
         part = connection.recv(65_536)
         if not part:
             break

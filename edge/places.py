@@ -32,24 +32,18 @@ def make_run_dir(folder: Path) -> None:
     folder = folder.absolute()
     try:
         for each in (*reversed(folder.parents), folder):
-            if not each.is_dir():
-                each.mkdir(0o700, exist_ok=True)
-        for each in (folder, *folder.parents):
-            _refuse_foreign(each, own=each == folder)
-        mode = stat.S_IMODE(folder.stat().st_mode)
-        if mode & 0o022:
-            folder.chmod(mode & ~0o022)  # nobody but us may put files there
+            each.mkdir(0o700, exist_ok=True)
+        for each in (folder.resolve(), folder, *folder.parents):
+            inside = each in (folder.resolve(), folder)
+            if inside or each.parent.stat().st_mode & stat.S_IWOTH:
+                _refuse_foreign(each, {os.getuid()} if inside else {os.getuid(), 0})
+        folder.chmod(stat.S_IMODE(folder.stat().st_mode) & ~0o022)  # nobody but us may put files there
     except OSError as error:
         raise StoreError(
             f"cannot make the run folder {folder} ({error}); choose another: --run-dir"
         ) from error
 
 
-def _refuse_foreign(path: Path, *, own: bool) -> None:
-    """Raise when another user made it and it is the run folder, or lies where everybody may make one."""
-    if not own and not path.parent.stat().st_mode & stat.S_IWOTH:
-        return
-    owners = {path.lstat().st_uid, path.stat().st_uid} if own else {path.lstat().st_uid}
-    if foreign := owners - {os.getuid()} - (set() if own else {0}):
-        what = f"{path} belongs to the user with number {min(foreign)}, not to {os.getuid()}"
-        raise StoreError(f"{what}; remove it, run as its owner, or choose another folder: --run-dir")
+def _refuse_foreign(path: Path, trusted: set[int]) -> None:
+    if (owner := path.lstat().st_uid) not in trusted:
+        raise StoreError(f"{path} belongs to user {owner}, not {os.getuid()}; remove it or choose: --run-dir")

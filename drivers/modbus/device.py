@@ -79,7 +79,6 @@ class ModbusDevice:
         self._position = {spec.name: i for i, spec in enumerate(product.points)}
         self._writer = Writer(unit_id, product, nameplate, self.counters, self._value_of, self._tell)
         self._write_failing = False
-        self._faulty = False
         self._streak = 0
         self._hold_ns = 0
         self._count_ns = 0
@@ -141,15 +140,10 @@ class ModbusDevice:
 
     def fault(self, what: str, now_ns: int) -> None:
         """Show a fault of our own: whatever the device does, nobody looks at it properly."""
-        if not self._faulty:
-            self._faulty = True
+        if self._streak < OFFLINE_AFTER:
+            self._streak = OFFLINE_AFTER
             self._on_event(EventCode.FAULT, self.name, what)
-        try:
-            if self._streak < OFFLINE_AFTER:
-                self._streak = OFFLINE_AFTER
-                self._offline(what, now_ns)
-        finally:
-            self._count(now_ns)
+            self._offline(what, now_ns)
 
     # reading
 
@@ -206,7 +200,6 @@ class ModbusDevice:
         self._hold_ns = 0
         if not self.counters.online:
             self.counters.online = True
-            self._faulty = False
             self._count_ns = 0
             self._writer.forget()
             self._on_event(EventCode.ONLINE, self.name, "the device answers")
@@ -241,6 +234,7 @@ class ModbusDevice:
         self.counters.online = False
         self._count_ns = 0
         self._on_event(EventCode.OFFLINE, self.name, what)
+        self._count(now_ns)
         for block in self._blocks:
             block.spoil()
             self._put(block, now_ns)

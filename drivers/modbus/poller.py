@@ -10,6 +10,7 @@ import os
 import select
 import threading
 import time
+from operator import itemgetter
 
 from drivers.modbus.device import ModbusDevice
 from drivers.modbus.frames import Request
@@ -128,27 +129,18 @@ class LinkPoller:
 
     def _next(self, now_ns: int) -> tuple[Job | None, int]:
         """Return what to ask now, or None and when to look again."""
-        reader, job, look_ns = self._next_read(now_ns)
-        if job is None or not self._wrote:
-            for device in self._devices:
-                self._serving = device
-                write = device.write(now_ns)
-                if write is not None:
-                    self._wrote = True
-                    return write, now_ns
-                look_ns = min(look_ns, device.write_ns())
-        self._serving, self._wrote = reader, False
-        return job, look_ns
-
-    def _next_read(self, now_ns: int) -> tuple[ModbusDevice | None, Job | None, int]:
-        """Return whom to read and what, if any is due, and when the first one is."""
-        reader, first, look_ns = None, None, NEVER_NS
-        for device in self._devices:
+        reads = ((*device.read(now_ns), device) for device in self._devices)
+        look_ns, job, reader = min(reads, key=itemgetter(0), default=(NEVER_NS, None, None))
+        read_due = job is not None and look_ns <= now_ns
+        for device in () if read_due and self._wrote else self._devices:
             self._serving = device
-            due_ns, job = device.read(now_ns)
-            if due_ns < look_ns:
-                reader, first, look_ns = device, job, due_ns
-        return reader, (first if look_ns <= now_ns else None), look_ns
+            write = device.write(now_ns)
+            if write is not None:
+                self._wrote = True
+                return write, now_ns
+            look_ns = min(look_ns, device.write_ns())
+        self._serving, self._wrote = reader, False
+        return (job if read_due else None), look_ns
 
     def _ask(self, job: Job) -> None:
         try:

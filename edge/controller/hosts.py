@@ -71,9 +71,8 @@ class Hosts:
             self._spawn(name)
         except OSError as error:  # no memory, no process left: the next look tries again
             self._events.emit("HOST_NOT_STARTED", name, f"{error}; tried again")
-        else:
-            del self._due_s[name]
 
     def _spawn(self, name: str) -> None:
         self._children[name] = subprocess.Popen(self._commands[name], stdin=subprocess.DEVNULL)
         self._born_s[name] = time.monotonic()
+        self._due_s.pop(name, None)

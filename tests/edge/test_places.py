@@ -40,7 +40,7 @@ def test_one_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     folder = tmp_path / "run"
     folder.mkdir()
     monkeypatch.setattr(os, "getuid", lambda: 65_533)
-    with pytest.raises(StoreError, match=r"belongs to the user .*; remove it"):
+    with pytest.raises(StoreError, match=r"belongs to user .*; remove it"):
         make_run_dir(folder)
 
 
@@ -85,4 +85,4 @@ def test_every_verb_that_makes_it_refuses_one_of_another_user(
     asked = [verb, "--config", str(site), "--run-dir", str(folder)]
     result = CliRunner().invoke(program, ["--lang", "en", *asked])
     assert result.exit_code == 1
-    assert "RUN-003" in result.stderr and "belongs to the user" in result.stderr
+    assert "RUN-003" in result.stderr and "belongs to user" in result.stderr
