@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aggregator.words import power_words
-from models.answer import tr
 from models.errors import Problem, StoreError
+from models.language import tr
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import math
 import re
 
-from models.answer import tr
+from models.language import tr
 from models.units import S_PER_H, W_PER_KW
 
 POWER_MAX_KW = 1e6

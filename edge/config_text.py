@@ -11,8 +11,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from models.answer import tr
 from models.errors import Problem
+from models.language import tr
 
 LONGEST = 200
 """Characters of a value or list that a message repeats."""

@@ -4,5 +4,5 @@ import os
 
 
 def of_environment() -> str:
-    """Return $YUNCHU_LANG, else $LANG, else English; :func:`models.answer.tr` understands all of them."""
+    """Return $YUNCHU_LANG, else $LANG, else English; :func:`models.language.tr` understands all of them."""
     return os.environ.get("YUNCHU_LANG") or os.environ.get("LANG") or "en"

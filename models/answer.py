@@ -47,8 +47,3 @@ def envelope(
         "data": data,
         "problems": [asdict(problem) for problem in problems],
     }
-
-
-def tr(language: str, en: str, zh: str) -> str:
-    """Return the text in the wanted language; a text cannot exist in one language only."""
-    return zh if language.lower().startswith("zh") else en

@@ -14,8 +14,9 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from aggregator.problems import FleetStoreError, problem
-from models.answer import Exit, envelope, tr
+from models.answer import Exit, envelope
 from models.errors import BusyError, Problem
+from models.language import tr
 
 LANGUAGE_KEY = "yunchu.language"
 JSON_KEY = "yunchu.json"

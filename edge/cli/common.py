@@ -14,8 +14,9 @@ import click
 
 from edge.language import of_environment
 from edge.places import run_dir
-from models.answer import Exit, envelope, tr
+from models.answer import Exit, envelope
 from models.errors import Problem
+from models.language import tr
 
 LANGUAGE_KEY = "yunchu.language"
 JSON_KEY = "yunchu.json"
