@@ -54,6 +54,7 @@ def measure(
     late_ms = rows["lateness_ns"] / 1e6
     facts = gather(scene.run_dir)
     plan = facts["plan"] or {}
+    kinds = _since(scene.plant.violations(), violations_before)
     return {
         "cycles": len(rows),
         "missed": int(rows["missed"][-1] - rows["missed"][0]) if len(rows) else 0,
@@ -62,7 +63,8 @@ def measure(
             "p99": _round(np.percentile(late_ms, 99)),
             "max": _round(late_ms.max()),
         },
-        "violations": _since(scene.plant.violations(), violations_before),
+        "violations": sum(kinds.values()),
+        "violations_by_kind": kinds,
         "devices": _devices(scene, rows, facts),
         "plan": {
             "status": plan.get("status"),
@@ -92,10 +94,9 @@ def _round(value: Any) -> float:
     return round(float(value), 3)
 
 
-def _since(now: dict[str, dict[str, float]], before: dict[str, dict[str, float]]) -> dict[str, Any]:
-    """Return violations by kind since the start, and their number."""
-    kinds = {kind: int(seen["count"] - before[kind]["count"]) for kind, seen in now.items()}
-    return {"total": sum(kinds.values()), **kinds}
+def _since(now: dict[str, dict[str, float]], before: dict[str, dict[str, float]]) -> dict[str, int]:
+    """Return the number of violations of each kind since the start."""
+    return {kind: int(seen["count"] - before[kind]["count"]) for kind, seen in now.items()}
 
 
 def _devices(scene: Scene, rows: NDArray[np.void], facts: dict[str, Any]) -> list[dict[str, Any]]:
@@ -165,7 +166,7 @@ def checks(report: dict[str, Any], seconds: float, period_s: float) -> list[tupl
     saving = plan["saving_cny"] if plan["saving_cny"] is not None else -1.0
     wrong = sum(device["wrong"] for device in report["devices"])
     lost = telemetry["sent"] - telemetry["received"]
-    cycles, missed, broken = report["cycles"], report["missed"], report["violations"]["total"]
+    cycles, missed, broken = report["cycles"], report["missed"], report["violations"]
     sent, saved = telemetry["sent"], f"{saving:.1f}"
     rows = [
         (
