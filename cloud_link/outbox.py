@@ -86,7 +86,19 @@ class Outbox:
         self._on_disk: int = rows
         self.newest: int = max(highest or 0, self.confirmed)
         """Highest number given so far."""
-        self._leap = LEAP if known else 0
+        self._leap = self._leap_over() if known else 0
+
+    def _leap_over(self) -> int:
+        """Return how many numbers the next row skips, past whatever earlier openings may have given.
+
+        Kept on disk for certain (FULL) before a number is given: openings that crash one after the other, with
+        nothing written in between, must leap further each time.
+        """
+        last = max(self.newest, self.recall("leapt")) + LEAP
+        self._db.execute("PRAGMA synchronous = FULL")
+        self.remember("leapt", last)
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        return last - self.newest
 
     @property
     def backlog(self) -> int:

@@ -47,6 +47,16 @@ def test_it_remembers_over_an_orderly_restart(tmp_path: Path) -> None:
         assert covered(box) == list(range(3, 10 + LEAP))
 
 
+def test_two_crashes_in_a_row_do_not_give_a_number_twice(tmp_path: Path) -> None:
+    given: list[int] = []
+    for reports in (5, 1, 1):
+        box = Outbox(tmp_path / "outbox.db")
+        given += [box.add(b"x").number for _ in range(reports)]
+        box._db.close()
+    assert len(set(given)) == len(given)
+    assert Outbox(tmp_path / "outbox.db").add(b"y").first == 6, "the row covers all that was skipped or lost"
+
+
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 400), st.floats(0.0, 1.0)), min_size=1, max_size=5))
 def test_whatever_a_crash_forgets_no_number_is_given_twice_and_none_is_missing(
