@@ -91,8 +91,8 @@ class Outbox:
     def _leap_over(self) -> int:
         """Return how many numbers the next row skips, past whatever earlier openings may have given.
 
-        Kept on disk for certain (FULL) before a number is given: openings that crash one after the other, with
-        nothing written in between, must leap further each time.
+        Kept on disk for certain (FULL) before a number is given: openings that crash one after the other,
+        with nothing written in between, must leap further each time.
         """
         last = max(self.newest, self.recall("leapt")) + LEAP
         self._db.execute("PRAGMA synchronous = FULL")
