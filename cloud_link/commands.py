@@ -6,12 +6,10 @@ broker has it.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from queue import Empty, Full, Queue
 from typing import Any
 
 from cloud_link.accept import UNKEPT, Acceptor, Admission, Open
@@ -21,6 +19,7 @@ from cloud_link.protocol.signing import Keyring, SigningKey
 from cloud_link.protocol.topics import VERSION, ack_topic, command_topic
 from cloud_link.settings import LinkSettings
 from cloud_link.transport import Message, Transport
+from cloud_link.worker import Worker
 from models.errors import LinkError, StoreError
 
 log = logging.getLogger(__name__)
@@ -87,8 +86,6 @@ class Commands:
         self._acceptor = Acceptor(settings.state_dir / "commands.db", settings.site, keys, settings.targets)
         self._topic = command_topic(settings.tenant, settings.site)
         self._ack_topic = ack_topic(settings.tenant, settings.site)
-        self._queue: Queue[tuple[str, Any]] = Queue(maxsize=10_000)
-        self._stop = threading.Event()
         self.counters = CommandCounters()
         self._granted = False
         self._on_the_way: set[int] = set()
@@ -104,7 +101,15 @@ class Commands:
             on_down=lambda reason: self._put("down", None),
             session_s=settings.session_s,
         )
-        self._worker = threading.Thread(target=self._run, name="commands", daemon=True)
+        handlers: dict[str, Callable[[Any], None]] = {
+            "message": self._on_message,
+            "progress": self._on_progress,
+            "up": self._on_up,
+            "down": self._on_down,
+            "sent": self._on_sent,
+            "granted": self._on_granted,
+        }
+        self._worker = Worker("commands", TURN_S, handlers, self._turn, lambda problem: None)
 
     def _resume(self) -> list[Open]:
         """Abort what was cut off before it was decided; return what had been accepted."""
@@ -126,8 +131,7 @@ class Commands:
 
     def stop(self) -> None:
         """Disconnect; the broker keeps the session, the disk keeps what was not sent."""
-        self._stop.set()
-        self._worker.join(10.0)
+        self._worker.stop()
         self._transport.stop()
         self._acceptor.close()
 
@@ -141,35 +145,7 @@ class Commands:
         self._put("progress", (command_id, stage, actual_kw, detail))
 
     def _put(self, kind: str, content: Any) -> None:
-        try:
-            self._queue.put_nowait((kind, content))
-        except Full:
-            log.error("the command queue is full: %s dropped", kind)
-
-    # --- the worker --------------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        handlers: dict[str, Callable[[Any], None]] = {
-            "message": self._on_message,
-            "progress": self._on_progress,
-            "up": self._on_up,
-            "down": self._on_down,
-            "sent": self._on_sent,
-            "granted": self._on_granted,
-        }
-        while not self._stop.is_set():
-            try:
-                kind, content = self._queue.get(timeout=TURN_S)
-            except Empty:
-                kind, content = "", None
-            try:
-                if kind:
-                    handlers[kind](content)
-                self._turn(time.monotonic())
-            except (LinkError, StoreError) as error:
-                log.warning("%s", error)
-            except Exception:  # top of the link thread: it must go on whatever a message held
-                log.exception("commands")
+        self._worker.put(kind, content)
 
     def _turn(self, now_s: float) -> None:
         if now_s - self._forget_s > FORGET_S:

@@ -8,11 +8,9 @@ older ones follow as history, throttled, until everything is confirmed.
 import json
 import logging
 import random
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from queue import Empty, Full, Queue
 from typing import Any
 
 from cloud_link.changes import Changes, Report, alive, merge, pack, unpack
@@ -24,7 +22,8 @@ from cloud_link.protocol.signing import Keyring
 from cloud_link.protocol.topics import confirm_topic, sparkplug_topic, state_topic
 from cloud_link.settings import LinkSettings
 from cloud_link.transport import Message, Transport
-from models.errors import LinkError, StoreError
+from cloud_link.worker import Worker
+from models.errors import LinkError
 from models.point import Point
 
 log = logging.getLogger(__name__)
@@ -89,8 +88,6 @@ class Telemetry:
         }
         if settings.host:
             self._topics[state_topic(settings.host)] = self._on_state
-        self._queue: Queue[tuple[str, Any]] = Queue(maxsize=10_000)
-        self._stop = threading.Event()
         self.counters = LinkCounters(backlog=self._outbox.backlog, dropped=self._outbox.dropped)
         self._bd_seq = self._outbox.recall("bd_seq")
         self._session = -1
@@ -110,7 +107,14 @@ class Telemetry:
             on_down=lambda reason: self._put("down", reason),
             will=self._will,
         )
-        self._worker = threading.Thread(target=self._run, name="telemetry", daemon=True)
+        handlers: dict[str, Callable[[Any], None]] = {
+            "report": self._on_report,
+            "up": self._on_up,
+            "down": self._on_down,
+            "granted": self._on_granted,
+            "message": self._on_message,
+        }
+        self._worker = Worker("telemetry", TURN_S, handlers, self._turn, self._problem)
 
     def start(self) -> None:
         """Connect and work until :meth:`stop`."""
@@ -123,17 +127,16 @@ class Telemetry:
 
     def stop(self) -> None:
         """Say goodbye (NDEATH), disconnect, and keep what is not confirmed."""
-        self._stop.set()
-        self._worker.join(10.0)
+        self._worker.stop()
         farewell = self._node.death(self._session, self._utc_ms()) if self._born else None
         self._transport.stop(farewell)
         self._outbox.close()
 
     def _put(self, kind: str, content: Any) -> None:
-        try:
-            self._queue.put_nowait((kind, content))
-        except Full:
-            self.counters.ignored += 1
+        self.counters.ignored += not self._worker.put(kind, content)
+
+    def _problem(self, problem: str) -> None:
+        self.counters.last_problem = problem
 
     def _will(self) -> Message:
         """Return the NDEATH of the next connection, under its own number (network thread)."""
@@ -141,30 +144,6 @@ class Telemetry:
         return self._node.death(self._bd_seq, self._utc_ms())
 
     # --- the worker --------------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        handlers: dict[str, Callable[[Any], None]] = {
-            "report": self._on_report,
-            "up": self._on_up,
-            "down": self._on_down,
-            "granted": self._on_granted,
-            "message": self._on_message,
-        }
-        while not self._stop.is_set():
-            try:
-                kind, content = self._queue.get(timeout=TURN_S)
-            except Empty:
-                kind, content = "", None
-            try:
-                if kind:
-                    handlers[kind](content)
-                self._turn(time.monotonic())
-            except (LinkError, StoreError) as error:
-                self.counters.last_problem = str(error)
-                log.warning("%s", error)
-            except Exception as error:  # top of the link thread: it must go on whatever a message held
-                self.counters.last_problem = repr(error)
-                log.exception("telemetry")
 
     def _turn(self, now_s: float) -> None:
         if self._granted and self._host_online and self._latest is not None:

@@ -126,7 +126,7 @@ def test_the_newest_state_comes_before_the_history(world: World) -> None:
     world.report(30)
     wait(lambda: world.telemetry("backlog") == 30, world)
     host = world.fleet()
-    wait(lambda: host.kinds, world)
+    wait(lambda: ("pcs-1", "p_kw") in host.latest, world)
     assert host.latest["pcs-1", "p_kw"] == 30.0, "the birth is the newest state"
     world.report()
     wait(lambda: (31, 31) in host.numbers, world)
