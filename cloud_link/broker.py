@@ -5,9 +5,11 @@ uses a broker that somebody operates; see docs/decisions/0002-embedded-broker.md
 """
 
 import contextlib
+import ctypes
 import getpass
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +21,8 @@ from models.errors import LinkError
 HOST = "127.0.0.1"
 START_S = 10.0
 _POLL_S = 0.01
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
 _PROGRAMS = {"mosquitto": "mosquitto", "nats": "nats-server"}
 
 
@@ -98,7 +102,9 @@ class Broker:
         config.write_text(_CONFIG[self.kind](self.directory, self.port))
         command = [program(self.kind) or self.kind, "-c", str(config)]
         with log.open("ab") as out:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=_end_with_us
+            )
         self._process, deadline_s = process, time.monotonic() + START_S
         while not _answers(self.port):
             if process.poll() is not None or time.monotonic() > deadline_s:
@@ -133,6 +139,11 @@ class Broker:
     def __exit__(self, *exc: object) -> None:
         """Stop it."""
         self.stop()
+
+
+def _end_with_us() -> None:
+    """Let the kernel end the broker when the thread that started it is gone, however it went (prctl(2))."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _answers(port: int) -> bool:

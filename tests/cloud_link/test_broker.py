@@ -1,6 +1,9 @@
 """The same table of checks on every broker that is installed, over real sockets."""
 
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,3 +123,25 @@ def test_a_taken_port_is_said(broker: Broker, tmp_path: Path) -> None:
 def test_an_unknown_kind_is_said(tmp_path: Path) -> None:
     with pytest.raises(LinkError, match="demo"):
         Broker(tmp_path, kind="hivemq")
+
+
+def test_a_broker_does_not_outlive_the_program_that_started_it(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from cloud_link.broker import Broker\n"
+        "broker = Broker(Path(sys.argv[1])); broker.start()\n"
+        "sys.stdout.write(f'{broker.port}\\n'); sys.stdout.flush(); time.sleep(60)\n"
+    )
+    root = Path(__file__).parents[2]
+    program = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, cwd=root)
+    with program:
+        assert program.stdout is not None
+        port = int(program.stdout.readline())
+        program.kill()
+    deadline = time.monotonic() + 10.0
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=0.5).close()
+        except OSError:
+            return
+        time.sleep(0.05)
+    pytest.fail("the broker still answers")
