@@ -128,7 +128,9 @@ def test_a_day_with_a_site(fleet: Fleet, until: Until) -> None:
     site.report()
     out, _ = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert [line.split()[1] for line in out.splitlines()[1:]] == ["received", "accepted", "active", "reached"]
+    stages = [line.split()[1] for line in out.splitlines()[1:]]
+    assert stages[:2] == ["received", "accepted"]
+    assert sorted(stages[2:]) == ["active", "reached"], "the ack and the measurement travel on their own ways"
     assert "discharge 40 kW for 20 s" in out.splitlines()[0]
 
     site.stop()
