@@ -68,14 +68,15 @@ def _fill_in(match: re.Match[str]) -> str:
 
 def write_keys(folder: Path, site: str) -> list[Path]:
     """Write keys of the site and of a fleet on the same machine, and the public halves for each other."""
-    from cloud_link.protocol.signing import SigningKey
+    from cloud_link.protocol.signing import SigningKey, trust_line
 
     (folder / "keys").mkdir(parents=True, exist_ok=True)
-    for private, public, owner in ((SITE_KEY, SITE_KEYS, site), (FLEET_KEY, FLEET_KEYS, "fleet")):
+    pairs = ((SITE_KEY, SITE_KEYS, site, site), (FLEET_KEY, FLEET_KEYS, "fleet", ""))
+    for private, public, owner, issuer in pairs:
         key = SigningKey.generate()
         (folder / private).unlink(missing_ok=True)
         key.save(folder / private)
-        (folder / public).write_text(f'[keys.{owner}]\npublic = "{key.public.hex()}"\n', "utf-8")
+        (folder / public).write_text(trust_line(owner, key.public, issuer), "utf-8")
     return [folder / name for name in (SITE_KEY, FLEET_KEY, FLEET_KEYS, SITE_KEYS)]
 
 
