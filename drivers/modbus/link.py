@@ -10,9 +10,11 @@ a reply says which address it comes from. Therefore:
 """
 
 import time
+from collections.abc import Hashable
 from typing import Protocol
 
 from drivers.modbus import frames
+from drivers.modbus.exchange import Exchange
 from drivers.modbus.frames import Request
 from drivers.modbus.line import Line, LineLost
 from models.errors import BadReply, NoReply, Refused
@@ -34,7 +36,7 @@ class Station:
         self._max_ns = seconds_to_ns(timeout_max_s)
         self._slow_ns = 0
         self._misses = 0
-        self._owed: dict[tuple[int, int], int] = {}
+        self._owed: dict[Hashable, int] = {}
         self.timeout_ns = self._max_ns
 
     @property
@@ -59,13 +61,13 @@ class Station:
         self._misses += 1
         self.timeout_ns = min(2 * self.timeout_ns, self._max_ns)
 
-    def owe(self, request: Request, now_ns: int) -> None:
-        """Remember that a reply to ``request`` may still come."""
-        self._owed[request.shape] = now_ns
+    def owe(self, exchange: Exchange, now_ns: int) -> None:
+        """Remember that a reply to ``exchange`` may still come."""
+        self._owed[exchange.shape] = now_ns
 
-    def ambiguous(self, request: Request, now_ns: int) -> bool:
-        """Whether an owed reply could be taken for the answer to ``request``."""
-        since_ns = self._owed.get(request.shape)
+    def ambiguous(self, exchange: Exchange, now_ns: int) -> bool:
+        """Whether an owed reply could be taken for the answer to ``exchange``."""
+        since_ns = self._owed.get(exchange.shape)
         return since_ns is not None and now_ns - since_ns < FORGET_NS
 
 
@@ -73,7 +75,7 @@ class Link(Protocol):
     """One TCP connection or one serial line with its units; used by one thread."""
 
     line: Line
-    stations: dict[int, Station]
+    stations: dict[int | str, Station]
 
     def open(self) -> None:
         """Open the line; raise LineLost."""
@@ -81,11 +83,11 @@ class Link(Protocol):
     def close(self) -> None:
         """Close the line."""
 
-    def ambiguous(self, request: Request, now_ns: int) -> bool:
-        """Whether ``request`` must not be sent now because its reply could be mistaken."""
+    def ambiguous(self, exchange: Exchange, now_ns: int) -> bool:
+        """Whether ``exchange`` must not be sent now because its reply could be mistaken."""
 
-    def ask(self, request: Request) -> bytes:
-        """Send ``request`` once and return the data of the reply that proves to answer it.
+    def ask(self, exchange: Exchange) -> bytes:
+        """Send ``exchange`` once and return the data of the reply that proves to answer it.
 
         Raises:
             NoReply, BadReply, Refused, LineLost: nothing usable came; the request is never repeated here.
@@ -97,7 +99,7 @@ class TcpLink:
 
     def __init__(self, line: Line) -> None:
         self.line = line
-        self.stations: dict[int, Station] = {}
+        self.stations: dict[int | str, Station] = {}
         self._transaction = 0
         self._buffer = bytearray()
 
@@ -110,12 +112,17 @@ class TcpLink:
         """Disconnect."""
         self.line.close()
 
-    def ambiguous(self, request: Request, now_ns: int) -> bool:
+    def ambiguous(self, exchange: Exchange, now_ns: int) -> bool:
         """Never: the transaction id tells replies apart."""
         return False
 
-    def ask(self, request: Request) -> bytes:
-        """See :class:`Link`."""
+    def ask(self, exchange: Exchange) -> bytes:
+        """See :class:`Link`; only Modbus requests travel over TCP."""
+        if not isinstance(exchange, Request):
+            raise TypeError(f"{type(exchange).__name__} cannot be asked over Modbus TCP")
+        return self._ask(exchange)
+
+    def _ask(self, request: Request) -> bytes:
         station = self.stations[request.unit]
         self._transaction = self._transaction % 0xFFFF + 1
         start_ns = time.monotonic_ns()
@@ -158,7 +165,7 @@ class RtuLink:
 
     def __init__(self, line: Line) -> None:
         self.line = line
-        self.stations: dict[int, Station] = {}
+        self.stations: dict[int | str, Station] = {}
         self._byte_ns = line.endpoint.byte_ns
         self._silence_ns = line.endpoint.silence_ns
         self._free_ns = 0
@@ -172,31 +179,29 @@ class RtuLink:
         """Close the port."""
         self.line.close()
 
-    def ambiguous(self, request: Request, now_ns: int) -> bool:
+    def ambiguous(self, exchange: Exchange, now_ns: int) -> bool:
         """See :class:`Link`."""
-        return self.stations[request.unit].ambiguous(request, now_ns)
+        return self.stations[exchange.unit].ambiguous(exchange, now_ns)
 
-    def ask(self, request: Request) -> bytes:
+    def ask(self, exchange: Exchange) -> bytes:
         """See :class:`Link`."""
-        station = self.stations[request.unit]
-        if station.ambiguous(request, time.monotonic_ns()):
-            raise NoReply(f"unit {request.unit} still owes a reply of that shape")
+        station = self.stations[exchange.unit]
+        if station.ambiguous(exchange, time.monotonic_ns()):
+            raise NoReply(f"unit {exchange.unit} still owes a reply of that shape")
         self._wait_for_silence()
-        frame = frames.rtu_frame(request)
-        reply_size = request.size + frames.RTU_EXTRA
+        frame = exchange.serial_frame()
         start_ns = time.monotonic_ns() + len(frame) * self._byte_ns
-        air_ns = reply_size * self._byte_ns
         self.line.send(frame)
         try:
-            reply = self._receive(request, reply_size, start_ns + air_ns + station.timeout_ns)
-            data = frames.rtu_payload(request, reply)
+            reply = self._receive(exchange, start_ns + exchange.largest * self._byte_ns + station.timeout_ns)
+            data = exchange.serial_payload(reply)
         except Refused:
             self._took(station, start_ns, proof=False)
             raise
         except (NoReply, BadReply):
-            self._settle(request, station, start_ns)
+            self._settle(exchange, station, start_ns)
             raise
-        self._took(station, start_ns + air_ns)
+        self._took(station, start_ns + len(reply) * self._byte_ns)
         return data
 
     def _took(self, station: Station, start_ns: int, proof: bool = True) -> None:
@@ -217,23 +222,20 @@ class RtuLink:
             if now_ns > limit_ns:
                 raise BadReply(f"{self.line.endpoint.name}: the line is never silent")
 
-    def _receive(self, request: Request, size: int, deadline_ns: int) -> bytes:
-        """Collect one frame of the expected length, or of an exception; more bytes than that are no reply."""
-        frame = b""
-        error_head = bytes((request.unit, request.pdu[0] | frames.ERROR_BIT))
-        while len(frame) < size:
-            if len(frame) > 1:  # two bytes tell an exception from the reply
-                self._wait_for_rest(size - len(frame), deadline_ns)
+    def _receive(self, exchange: Exchange, deadline_ns: int) -> bytes:
+        """Collect one complete frame; more bytes than that are no reply."""
+        frame = self.line.receive(deadline_ns)
+        while (missing := exchange.missing(frame)) > 0:
+            if frame:
+                self._wait_for_rest(missing, deadline_ns)
             try:
                 frame += self.line.receive(deadline_ns)
             except NoReply:
                 if frame:
-                    raise BadReply(f"only {len(frame)} of {size} bytes came") from None
+                    raise BadReply(f"only {len(frame)} bytes came, at least {missing} are missing") from None
                 raise
-            if frame.startswith(error_head):
-                size = frames.RTU_EXCEPTION
-        if len(frame) > size:
-            raise BadReply(f"{len(frame)} bytes came where {size} answer the request")
+        if missing < 0:
+            raise BadReply(f"{len(frame)} bytes {frame[:8].hex()}… do not answer the request")
         return frame
 
     def _wait_for_rest(self, missing: int, deadline_ns: int) -> None:
@@ -242,33 +244,34 @@ class RtuLink:
         if rest_ns > self._silence_ns:
             time.sleep(rest_ns / 1e9)
 
-    def _settle(self, request: Request, station: Station, start_ns: int) -> None:
+    def _settle(self, exchange: Exchange, station: Station, start_ns: int) -> None:
         """Stay silent until the reply that is still owed has come, or can hardly come any more."""
         now_ns = time.monotonic_ns()
-        station.owe(request, now_ns)
+        station.owe(exchange, now_ns)
         until_ns = now_ns + station.drain_ns
         station.missed()
         late = b""
         while now_ns < until_ns:
             try:
-                late += self.line.receive(until_ns)
+                late = (late + self.line.receive(until_ns))[-exchange.largest :]
             except NoReply:
                 break
             now_ns = time.monotonic_ns()
-            if _answers(request, late):
+            if _answers(exchange, late):
                 station.answered(now_ns - start_ns)
                 break
         self._free_ns = time.monotonic_ns() + self._silence_ns
 
 
-def _answers(request: Request, late: bytes) -> bool:
-    """Whether ``late`` ends with the reply to ``request``, so that nothing is owed any more."""
-    for size in (request.size + frames.RTU_EXTRA, frames.RTU_EXCEPTION):
-        try:
-            frames.rtu_payload(request, late[-size:])
-        except Refused:
+def _answers(exchange: Exchange, late: bytes) -> bool:
+    """Whether ``late`` ends with the reply to ``exchange``, so that nothing is owed any more."""
+    for at in range(len(late)):
+        if exchange.missing(late[at:]) == 0:
+            try:
+                exchange.serial_payload(late[at:])
+            except Refused:
+                return True
+            except (BadReply, NoReply):
+                continue
             return True
-        except (BadReply, NoReply):
-            continue
-        return True
     return False

@@ -89,16 +89,16 @@ def test_writes_of_the_wrong_size_are_not_built() -> None:
 
 
 def test_the_serial_frame_carries_the_crc_low_byte_first() -> None:
-    assert frames.rtu_frame(frames.read(1, 3, 0, 10)) == bytes.fromhex("01 03 0000 000A C5CD")
+    assert frames.read(1, 3, 0, 10).serial_frame() == bytes.fromhex("01 03 0000 000A C5CD")
 
 
 def test_a_serial_reply_needs_its_crc_its_unit_and_enough_bytes(bench) -> None:
     request = frames.read(1, 3, 0, 1)
     good = bench.rtu_wrap(1, bytes.fromhex("03 02 1234"))
-    assert frames.rtu_payload(request, good) == b"\x12\x34"
+    assert request.serial_payload(good) == b"\x12\x34"
     for bad in (good[:-1] + b"\x00", bench.rtu_wrap(2, good[1:-2]), good[:4], b""):
         with pytest.raises(BadReply):
-            frames.rtu_payload(request, bad)
+            request.serial_payload(bad)
 
 
 def test_a_tcp_frame_begins_with_a_believable_header() -> None:
