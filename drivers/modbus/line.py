@@ -1,12 +1,13 @@
-"""The bytes' way to the devices: one TCP connection or one serial port, as a non-blocking file descriptor."""
+"""The bytes' way to the devices: a TCP or TLS connection or a serial port, as a non-blocking descriptor."""
 
 import os
 import select
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import serial
 
@@ -20,7 +21,20 @@ FAST_BAUD = 19_200
 FAST_SILENCE_NS = 1_750_000
 """Above 19200 baud the silence between frames is fixed (Modbus over serial line, V1.02, 2.5.1.1)."""
 PARITIES = ("N", "E", "O")
-BAUDS = (1200, 2400, 4800, 9600, 19_200, 38_400, 57_600, 115_200, 230_400)
+STOPS = ("1", "2")
+BAUDS = (300, 600, 1200, 2400, 4800, 9600, 19_200, 38_400, 57_600, 115_200, 230_400)
+PORTS = {"tcp": 502, "tls": 802, "rtu+tcp": 502}
+SERIAL = {"rtu": (19_200, "N"), "dlt645": (2400, "E")}
+"""Baud and parity where the url gives none (DL/T 645-2007, 5.2)."""
+SERVER_BAUD = 9600
+"""What a serial server's line is taken for; it only sets how long a reply may be on its way."""
+EXAMPLES = {
+    "tcp": "tcp://192.168.1.10:502",
+    "tls": "tls://inverter.local:802?ca=/etc/yunchu/ca.pem",
+    "rtu+tcp": "rtu+tcp://192.168.1.20:4001?baud=9600",
+    "rtu": "rtu:///dev/ttyUSB0?baud=19200&parity=N&stop=1",
+    "dlt645": "dlt645:///dev/ttyUSB0?baud=2400&parity=E",
+}
 
 
 class LineLost(DriverError):
@@ -38,6 +52,13 @@ class Endpoint:
     baud: int = 19_200
     parity: str = "N"
     stop: int = 1
+    serial_server: bool = False
+    """Serial frames travel over TCP as they are."""
+    ca: str = ""
+    """File with the certificates that vouch for the other side; given = TLS."""
+    cert: str = ""
+    """File with our own certificate, and ``key`` with its key, for servers that ask who we are."""
+    key: str = ""
 
     @property
     def name(self) -> str:
@@ -45,46 +66,79 @@ class Endpoint:
         return f"{self.host}:{self.port}" if self.host else self.path
 
     @property
+    def serial_frames(self) -> bool:
+        """Whether frames look as on a serial line: with a CRC, without a transaction id."""
+        return self.serial_server or not self.host
+
+    @property
     def byte_ns(self) -> int:
-        """Time of one byte on the wire; 0 on TCP."""
+        """Time of one byte on the wire; 0 where there is none."""
         bits = 9 + self.stop + (self.parity != "N")
-        return 0 if self.host else round(bits * 1e9 / self.baud)
+        return round(bits * 1e9 / self.baud) if self.serial_frames else 0
 
     @property
     def silence_ns(self) -> int:
-        """The 3.5 characters between two frames; 0 on TCP."""
+        """The 3.5 characters between two frames; 0 where the frames come over a network."""
         if self.host:
             return 0
         return FAST_SILENCE_NS if self.baud > FAST_BAUD else round(3.5 * self.byte_ns)
 
 
 def parse_url(url: str) -> Endpoint:
-    """Read ``tcp://host:port`` or ``rtu:///dev/ttyUSB0?baud=19200&parity=N&stop=1``; raise ConfigError."""
+    """Read the url of a line, see EXAMPLES; raise ConfigError with what is wrong and what to write."""
+    scheme = url.partition(":")[0]
     try:
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
-        if parts.scheme == "tcp" and parts.hostname and not options:
-            return Endpoint(parts.hostname, 502 if parts.port is None else parts.port)
-        if parts.scheme == "rtu" and parts.path.startswith("/") and not parts.netloc:
-            return _serial_endpoint(parts.path, options)
-        what = f"{url!r} is neither tcp://host:port nor rtu:///dev/…"
+        if scheme not in EXAMPLES:
+            raise ValueError(f"there is no kind of line {scheme!r}")
+        build = _serial_endpoint if scheme in SERIAL else _network_endpoint
+        endpoint = build(parts, options)
+        if options:
+            raise ValueError(f"unknown option {', '.join(options)}")
     except ValueError as error:
-        what = f"{url!r}: {error}"
-    do = "Write tcp://192.168.1.10:502 or rtu:///dev/ttyUSB0?baud=19200&parity=N&stop=1"
-    raise ConfigError([Problem("DRV-101", url, what, do)])
+        wanted = EXAMPLES.get(scheme) or f"{EXAMPLES['tcp']} or {EXAMPLES['rtu']}"
+        raise ConfigError([Problem("DRV-101", url, f"{url!r}: {error}", f"Write {wanted}")]) from None
+    return endpoint
 
 
-def _serial_endpoint(path: str, options: dict[str, str]) -> Endpoint:
-    baud, parity, stop = (
-        int(options.pop("baud", "19200")),
-        options.pop("parity", "N"),
-        int(options.pop("stop", "1")),
+def _serial_endpoint(parts: SplitResult, options: dict[str, str]) -> Endpoint:
+    if parts.netloc or not parts.path.startswith("/"):
+        raise ValueError("a serial port begins with three slashes")
+    baud, parity = SERIAL[parts.scheme]
+    return Endpoint(
+        path=parts.path,
+        baud=_baud(options, baud),
+        parity=_one_of(options, "parity", parity, PARITIES),
+        stop=int(_one_of(options, "stop", "1", STOPS)),
     )
-    if options:
-        raise ValueError(f"unknown option {', '.join(options)}")
-    if baud not in BAUDS or parity not in PARITIES or stop not in (1, 2):
-        raise ValueError(f"{baud} baud, parity {parity}, {stop} stop bits cannot be")
-    return Endpoint(path=path, baud=baud, parity=parity, stop=stop)
+
+
+def _network_endpoint(parts: SplitResult, options: dict[str, str]) -> Endpoint:
+    if not parts.hostname or parts.path not in ("", "/"):
+        raise ValueError("a host and a port are needed, nothing more")
+    host, port = parts.hostname, PORTS[parts.scheme] if parts.port is None else parts.port
+    if parts.scheme == "rtu+tcp":
+        return Endpoint(host, port, baud=_baud(options, SERVER_BAUD), serial_server=True)
+    if parts.scheme == "tcp":
+        return Endpoint(host, port)
+    ca, cert, key = (options.pop(name, "") for name in ("ca", "cert", "key"))
+    if not ca:
+        raise ValueError("TLS without a ca proves nothing")
+    if bool(cert) != bool(key):
+        raise ValueError("cert and key belong together")
+    return Endpoint(host, port, ca=ca, cert=cert, key=key)
+
+
+def _baud(options: dict[str, str], default: int) -> int:
+    return int(_one_of(options, "baud", str(default), tuple(map(str, BAUDS))))
+
+
+def _one_of(options: dict[str, str], name: str, default: str, allowed: tuple[str, ...]) -> str:
+    value = options.pop(name, default)
+    if value not in allowed:
+        raise ValueError(f"{name} {value} is none of {', '.join(allowed)}")
+    return value
 
 
 class Port(Protocol):
@@ -102,9 +156,13 @@ class Line:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
+        self.tap: Callable[[str, int, bytes], None] | None = None
+        """Told of all bytes: "tx" or "rx", monotonic ns, the bytes as they were sent or came."""
         self._port: Port | None = None
         self._fd = -1
         self._poll = select.poll()
+        self._read: Callable[[int, int], bytes] = os.read
+        self._write: Callable[[int, bytes], int] = os.write
 
     @property
     def is_open(self) -> bool:
@@ -115,8 +173,8 @@ class Line:
         """Open it; raise LineLost when that is not possible."""
         self.close()
         try:
-            port: Port = _connect(self.endpoint) if self.endpoint.host else _open_serial(self.endpoint)
-        except (OSError, ValueError) as error:  # serial.SerialException is an OSError
+            port = self._open()
+        except (OSError, ValueError) as error:  # serial.SerialException and ssl.SSLError are OSErrors
             raise LineLost(f"{self.endpoint.name}: {error}") from error
         try:
             self._fd = port.fileno()
@@ -126,6 +184,21 @@ class Line:
             port.close()
             raise LineLost(f"{self.endpoint.name}: {error}") from error
         self._port = port
+
+    def _open(self) -> Port:
+        endpoint = self.endpoint
+        if not endpoint.host:
+            serial_port: Port = _open_serial(endpoint)
+            return serial_port
+        port = socket.create_connection((endpoint.host, endpoint.port), CONNECT_S)
+        port.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not endpoint.ca:
+            return port
+        from drivers.modbus.tls import TlsPort  # few sites use it; the others need not load it
+
+        tls = TlsPort(port, endpoint)
+        self._read, self._write = tls.read, tls.write
+        return tls
 
     def close(self) -> None:
         """Close it; harmless when it is closed."""
@@ -140,14 +213,23 @@ class Line:
 
     def send(self, data: bytes) -> None:
         """Hand a whole frame to the kernel; raise LineLost when it does not take it."""
+        if self.tap is not None:
+            self.tap("tx", time.monotonic_ns(), data)
+        sent = self._write_some(data)
+        if sent == len(data):
+            return
+        deadline = time.monotonic_ns() + WRITE_NS
+        while sent < len(data):
+            if time.monotonic_ns() > deadline:
+                raise LineLost(f"{self.endpoint.name}: the line takes no more bytes")
+            select.select([], [self._fd], [], 0.05)
+            sent += self._write_some(data[sent:])
+
+    def _write_some(self, data: bytes) -> int:
         try:
-            sent = os.write(self._fd, data)
-            deadline = time.monotonic_ns() + WRITE_NS
-            while sent < len(data):
-                if time.monotonic_ns() > deadline:
-                    raise LineLost(f"{self.endpoint.name}: the line takes no more bytes")
-                select.select([], [self._fd], [], 0.05)
-                sent += os.write(self._fd, data[sent:])
+            return self._write(self._fd, data)
+        except BlockingIOError:
+            return 0
         except OSError as error:
             raise LineLost(f"{self.endpoint.name}: {error}") from error
 
@@ -163,20 +245,16 @@ class Line:
         if not ready:
             raise NoReply(f"{self.endpoint.name}: nothing came in time")
         try:
-            data = os.read(self._fd, CHUNK)
+            data = self._read(self._fd, CHUNK)
         except BlockingIOError:
             return b""
         except OSError as error:
             raise LineLost(f"{self.endpoint.name}: {error}") from error
         if not data:
             raise LineLost(f"{self.endpoint.name}: the other side closed")
+        if self.tap is not None:
+            self.tap("rx", time.monotonic_ns(), data)
         return data
-
-
-def _connect(endpoint: Endpoint) -> socket.socket:
-    port = socket.create_connection((endpoint.host, endpoint.port), CONNECT_S)
-    port.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return port
 
 
 def _open_serial(endpoint: Endpoint) -> serial.Serial:

@@ -16,7 +16,7 @@ from typing import Protocol
 from drivers.modbus import frames
 from drivers.modbus.exchange import Exchange
 from drivers.modbus.frames import Request
-from drivers.modbus.line import Line, LineLost
+from drivers.modbus.line import Endpoint, Line, LineLost
 from models.errors import BadReply, NoReply, Refused
 from models.units import seconds_to_ns
 
@@ -31,9 +31,11 @@ DEAD = 3
 class Station:
     """What the link has learnt about one unit: how long it takes to answer, and what it still owes."""
 
-    def __init__(self, timeout_min_s: float, timeout_max_s: float) -> None:
+    def __init__(self, timeout_min_s: float, timeout_max_s: float, gap_s: float = 0.0) -> None:
         self._min_ns = seconds_to_ns(timeout_min_s)
         self._max_ns = seconds_to_ns(timeout_max_s)
+        self.gap_ns = seconds_to_ns(gap_s)
+        """Silence that it wants before a request, and before the line turns to another unit."""
         self._slow_ns = 0
         self._misses = 0
         self._owed: dict[Hashable, int] = {}
@@ -94,12 +96,34 @@ class Link(Protocol):
         """
 
 
+def link_to(endpoint: Endpoint) -> Link:
+    """Return the link that speaks as the endpoint wants it, not yet open."""
+    line = Line(endpoint)
+    return RtuLink(line) if endpoint.serial_frames else TcpLink(line)
+
+
+class Gap:
+    """The silence that devices want, beyond that of the line."""
+
+    def __init__(self) -> None:
+        self._before: Station | None = None
+
+    def ns(self, station: Station) -> int:
+        """Return the silence before the next request, which goes to ``station``."""
+        before, self._before = self._before, station
+        if before is None or before is station:
+            return station.gap_ns
+        return max(before.gap_ns, station.gap_ns)
+
+
 class TcpLink:
-    """Modbus TCP."""
+    """Modbus TCP, plain or inside TLS."""
 
     def __init__(self, line: Line) -> None:
         self.line = line
         self.stations: dict[int | str, Station] = {}
+        self._gap = Gap()
+        self._heard_ns = 0
         self._transaction = 0
         self._buffer = bytearray()
 
@@ -124,21 +148,28 @@ class TcpLink:
 
     def _ask(self, request: Request) -> bytes:
         station = self.stations[request.unit]
+        if gap_ns := self._gap.ns(station):
+            time.sleep(max(0, self._heard_ns + gap_ns - time.monotonic_ns()) / 1e9)
         self._transaction = self._transaction % 0xFFFF + 1
         start_ns = time.monotonic_ns()
         self.line.send(frames.tcp_frame(self._transaction, request))
         try:
             data = self._reply(request, start_ns + station.timeout_ns)
         except Refused:
-            station.answered(time.monotonic_ns() - start_ns)
+            self._took(station, start_ns)
             raise
         except (NoReply, BadReply) as error:
+            self._heard_ns = time.monotonic_ns()
             station.missed()
             if self._buffer and isinstance(error, NoReply):
                 raise LineLost(f"{self.line.endpoint.name}: a reply broke off in the middle") from error
             raise
-        station.answered(time.monotonic_ns() - start_ns)
+        self._took(station, start_ns)
         return data
+
+    def _took(self, station: Station, start_ns: int) -> None:
+        self._heard_ns = time.monotonic_ns()
+        station.answered(self._heard_ns - start_ns)
 
     def _reply(self, request: Request, deadline_ns: int) -> bytes:
         buffer = self._buffer
@@ -161,11 +192,12 @@ class TcpLink:
 
 
 class RtuLink:
-    """Modbus RTU on a serial line."""
+    """Serial frames, on a serial line or through a serial server: Modbus RTU, DL/T 645."""
 
     def __init__(self, line: Line) -> None:
         self.line = line
         self.stations: dict[int | str, Station] = {}
+        self._gap = Gap()
         self._byte_ns = line.endpoint.byte_ns
         self._silence_ns = line.endpoint.silence_ns
         self._free_ns = 0
@@ -188,7 +220,7 @@ class RtuLink:
         station = self.stations[exchange.unit]
         if station.ambiguous(exchange, time.monotonic_ns()):
             raise NoReply(f"unit {exchange.unit} still owes a reply of that shape")
-        self._wait_for_silence()
+        self._wait_for_silence(self._gap.ns(station))
         frame = exchange.serial_frame()
         start_ns = time.monotonic_ns() + len(frame) * self._byte_ns
         self.line.send(frame)
@@ -209,12 +241,16 @@ class RtuLink:
         self._free_ns = now_ns + self._silence_ns
         station.answered(max(0, now_ns - start_ns), proof)
 
-    def _wait_for_silence(self) -> None:
-        """Wait until the line has been silent for 3.5 characters; what comes meanwhile answers nothing."""
-        limit_ns = time.monotonic_ns() + BABBLE_NS
+    def _wait_for_silence(self, gap_ns: int) -> None:
+        """Wait until the line has been silent for 3.5 characters; what comes meanwhile answers nothing.
+
+        ``gap_ns``: silence that is wanted at least.
+        """
+        extra_ns = max(0, gap_ns - self._silence_ns)
+        limit_ns = time.monotonic_ns() + BABBLE_NS + extra_ns
         while True:
             try:
-                self.line.receive(self._free_ns)
+                self.line.receive(self._free_ns + extra_ns)
             except NoReply:
                 return
             now_ns = time.monotonic_ns()
@@ -241,7 +277,7 @@ class RtuLink:
     def _wait_for_rest(self, missing: int, deadline_ns: int) -> None:
         """Sleep while the rest is on the wire, so that one read gets it all instead of one a byte."""
         rest_ns = min(missing * self._byte_ns, deadline_ns - time.monotonic_ns())
-        if rest_ns > self._silence_ns:
+        if rest_ns > self._silence_ns > 0:  # a network brings it faster than its wire time
             time.sleep(rest_ns / 1e9)
 
     def _settle(self, exchange: Exchange, station: Station, start_ns: int) -> None:

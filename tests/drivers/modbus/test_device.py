@@ -360,10 +360,10 @@ def test_a_fault_in_the_sink_does_not_end_the_thread(bench, caplog) -> None:
 
 
 WRONG = [
-    ("yunchu/pcs100", "http://127.0.0.1", 1, "neither tcp"),
+    ("yunchu/pcs100", "http://127.0.0.1", 1, "no kind of line"),
     ("yunchu/pcs100", "tcp://127.0.0.1:port", 1, "could not be cast|Port"),
-    ("yunchu/pcs100", "tcp://127.0.0.1:502?baud=3", 1, "neither tcp"),
-    ("yunchu/bms215", "rtu:///dev/null?baud=12345", 1, "12345 baud"),
+    ("yunchu/pcs100", "tcp://127.0.0.1:502?baud=3", 1, "unknown option baud"),
+    ("yunchu/bms215", "rtu:///dev/null?baud=12345", 1, "baud 12345"),
     ("yunchu/bms215", "rtu:///dev/null?speed=9600", 1, "unknown option speed"),
     ("yunchu/bms215", "rtu:///dev/null", 0, "unit number 0"),
     ("yunchu/bms215", "rtu:///dev/null", 248, "unit number 248"),
