@@ -151,8 +151,9 @@ def payload(request: Request, pdu: bytes) -> bytes:
         NoReply: a gateway says that the unit behind it is silent.
         BadReply: anything else.
     """
-    size = request.size if request.measure is None else request.measure(pdu)
-    if len(pdu) == size and pdu.startswith(request.head):
+    if pdu.startswith(request.head) and len(pdu) == (
+        request.size if request.measure is None else request.measure(pdu)
+    ):
         return pdu[len(request.head) :]
     if len(pdu) == 2 and pdu[0] == request.pdu[0] | ERROR_BIT:
         code = pdu[1]
