@@ -43,7 +43,7 @@ ERRORS = (
 """What the bits of the error byte mean, from bit 0."""
 
 _ADDRESS = re.compile(r"(AA)*([0-9]{2})*")
-_DI = re.compile(r"[0-9A-F]{8}")
+DI = re.compile(r"[0-9A-F]{8}")
 _ADD = bytes((byte + 0x33) & 0xFF for byte in range(256))
 _TAKE = bytes((byte - 0x33) & 0xFF for byte in range(256))
 
@@ -145,7 +145,7 @@ def read_item(unit: str, di: str, sizes: range = ANY_SIZE) -> Steps:
         sizes: how many bytes of value answer it.
     """
     di = di.upper()
-    if not _DI.fullmatch(di):
+    if not DI.fullmatch(di):
         raise ValueError(f"{di!r} is no data identifier")
     asked = bytes.fromhex(di)[::-1]
     request, value = _request(unit, READ, asked, sizes), b""

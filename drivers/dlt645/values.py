@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from drivers.dlt645.frames import DI
 from models.errors import BadReply
 
 Kind = Literal["number", "demand", "date", "time", "digits", "ascii"]
@@ -133,7 +134,10 @@ GROUPS = ENERGIES + DEMANDS + VARIABLES + PARAMETERS
 
 def find(di: str) -> tuple[Group, int] | None:
     """Return the group of an identifier and its number there (255 for the block of all), or None."""
-    di, number, low = di.upper(), int(di[4:6], 16), int(di[6:], 16)
+    di = di.upper()
+    if not DI.fullmatch(di):
+        return None
+    number, low = int(di[4:6], 16), int(di[6:], 16)
     for group in GROUPS:
         back = low - int(group.di[6:], 16)
         listed = number in group.numbers or (number == ALL and len(group.numbers) > 1)

@@ -152,7 +152,7 @@ class Meter:
         if self.wrong_address:
             own = bytes([own[0] ^ 0x01]) + own[1:]
         if self.wrong_di:
-            data = data[:1] + bytes([data[1] + 1]) + data[2:]
+            data = data[:1] + bytes([(data[1] + 1) % 256]) + data[2:]
         reply = framed(own, control, data)
         return reply[:14] + bytes([reply[14] ^ 0x01]) + reply[15:] if self.corrupt else reply
 
