@@ -91,9 +91,13 @@ class _Rules:
         return {name: str(where[0]) for where, name in self.sound.names if where[0] in UNITS}
 
     @cached_property
-    def products(self) -> dict[str, Product | ConfigError]:
+    def products(self) -> dict[tuple[str, str], Product | ConfigError]:
         """Each product that is named, or why it cannot be used."""
-        return {device.product: _product(device.product) for device in self.all_devices if device.product}
+        return {
+            (device.product, device.variant or ""): _product(device.product, device.variant or "")
+            for device in self.all_devices
+            if device.product
+        }
 
     def names(self) -> Found:
         for kinds in (UNITS, ("device",)):
@@ -128,14 +132,24 @@ class _Rules:
 
     def devices(self) -> Found:
         for where, device in self.sound.of("device"):
-            if device.unit is not None and device.unit not in self.units:
-                yield (*where, "unit"), self._guess("no_unit", name=device.unit, known=self.units)
-            product = self.products.get(device.product)
+            for name in device.units:
+                if name is not None and name not in self.units:
+                    yield (*where, "unit"), self._guess("no_unit", name=name, known=self.units)
+            product = self.products.get((device.product, device.variant or ""))
             if isinstance(product, ConfigError):
                 yield (*where, "product"), self._bad_product(device.product, product)
+            elif product is not None:
+                yield from self._parts_named((*where, "unit"), device.unit, product)
             protocols = (product.protocol,) if isinstance(product, Product) else PROTOCOLS
             if device.link is not None and not any(_is_link(device.link, one) for one in protocols):
                 yield (*where, "link"), self.say(f"link_{protocols[0]}", link=device.link)
+
+    def _parts_named(self, where: Where, unit: object, product: Product) -> Found:
+        """A product with parts says which of them serves which unit; one without has nothing to say."""
+        named = list(unit) if isinstance(unit, dict) else []
+        wrong = [part for part in named if part not in product.parts]
+        if unit is not None and (wrong or bool(product.parts) != bool(named)):
+            yield where, self.say("parts", product=product.key, parts=", ".join(product.parts) or "-")
 
     def _bad_product(self, key: str, error: ConfigError) -> Problem:
         if key in known_products():
@@ -160,21 +174,27 @@ class _Rules:
                 key = "unit_id" if "unit_id" in device.model_fields_set else "link"
                 fill = {"unit_id": device.unit_id, "line": line.name, "other": other}
                 yield (*where, key), self.say("unit_id", **fill)
+            if line.path and device.unit_id is not None and not 1 <= device.unit_id <= 247:
+                yield (*where, "unit_id"), self.say("unit_id_serial", unit_id=device.unit_id)
             if settings.setdefault(line.name, line) != line:
                 yield (*where, "link"), self.say("line", line=line.name)
 
     def completeness(self) -> Found:
         """Each unit has every part that it needs, once; silent while a device cannot be judged."""
         lost = any(where[0] == "device" for where in self.sound.broken)
-        if lost or any(device.unit not in self.units for device in self.all_devices):
+        if lost or any(name not in self.units for device in self.all_devices for name in device.units):
             return
         for where, name in self.sound.names:
             kind = str(where[0])
-            products = [self.products[device.product] for device in self.all_devices if device.unit == name]
-            good = [product for product in products if isinstance(product, Product)]
-            if kind not in UNITS or len(good) < len(products):
+            serving = [device for device in self.all_devices if name in device.units]
+            products = [self.products[device.product, device.variant or ""] for device in serving]
+            if kind not in UNITS or any(isinstance(product, ConfigError) for product in products):
                 continue
-            count = Counter(part for product in good for part in _parts(product, kind))
+            count = Counter(
+                part
+                for device, product in zip(serving, products, strict=True)
+                for part in _parts(product, device.unit, name, kind)
+            )
             for part in PARTS[kind]:
                 if count[part] != 1:
                     rule = "part_twice" if count[part] else "part_missing"
@@ -215,9 +235,9 @@ def _above(one: float | None, other: float | None) -> bool:
     return one is not None and other is not None and one > other
 
 
-def _product(key: str) -> Product | ConfigError:
+def _product(key: str, variant: str) -> Product | ConfigError:
     try:
-        return load_product(key)
+        return load_product(key, variant)
     except ConfigError as error:
         return error
 
@@ -256,10 +276,13 @@ def _line(link: str) -> Endpoint | None:
     return line if line.port or line.path else None
 
 
-def _parts(product: Product, kind: str) -> set[str]:
+def _parts(product: Any, serves: str | dict[str, str], unit: str, kind: str) -> set[str]:
     """Return what a device of this product is to a unit of this kind."""
-    roles = {point.role.value for point in product.points}
+    mine = {""} if isinstance(serves, str) else {part for part, name in serves.items() if name == unit}
+    roles = {point.role.value for point in product.points if point.part in mine}
     if kind != "battery":
         return set(PARTS[kind]) if "p_kw" in roles else set()
     found = {"BMS"} if {"soc", "charge_limit_a", "discharge_limit_a"} <= roles else set()
-    return found | ({"PCS"} if product.write is not None and "p_kw" in roles else set())
+    return found | (
+        {"PCS"} if product.write is not None and product.write.part in mine and "p_kw" in roles else set()
+    )

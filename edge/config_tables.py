@@ -99,13 +99,24 @@ class DeviceTable(Table):
     """``[[device]]``: one communication endpoint."""
 
     name: Name
-    unit: Text
-    """Name of the battery, meter or PV unit that it serves."""
+    unit: Text | Annotated[dict[str, Text], Field(min_length=1)]
+    """The battery, meter or PV unit that it serves; for a product with parts: which part serves which."""
     product: Text
     """``vendor/product`` of the catalog."""
     link: Text
-    unit_id: int = Field(default=1, ge=1, le=247)
+    variant: str = ""
+    """One of those of the product, when it has some."""
+    unit_id: int = Field(default=1, ge=0, le=255)
     """Modbus unit id."""
+    address: str = Field(default="", pattern=r"^(\d{12})?$")
+    """Of a DL/T 645 meter, the 12 digits on its label."""
+    on_loss: Literal["device", "zero", "release"] | None = None
+    """What it is told when the controller has nothing valid to say; see :mod:`drivers.modbus.writer`."""
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Names of the units that it serves."""
+        return (self.unit,) if isinstance(self.unit, str) else tuple((self.unit or {}).values())
 
 
 class CycleTable(Table):

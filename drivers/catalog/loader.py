@@ -1,24 +1,42 @@
 """From a catalog file to a checked Product, and to the points that a device of that product has."""
 
+import difflib
 import tomllib
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cython_ext.registers import KINDS
-from drivers.catalog.product import LinkSpec, PointSpec, Product, Register, Step, WriteSpec
-from drivers.catalog.reader import CONTRADICTION, UNREADABLE, Reader
+from pydantic import ValidationError
+
+from drivers.catalog import fit
+from drivers.catalog.product import (
+    ALL_BITS,
+    By,
+    LinkSpec,
+    PointSpec,
+    Product,
+    Register,
+    Rule,
+    SetRow,
+    Step,
+    TextSpec,
+    WriteSpec,
+)
+from drivers.catalog.schema import Place, PointRow, ProductFile, Table
+from drivers.catalog.schema import SetRow as SetTable
+from drivers.catalog.schema import Step as StepTable
+from drivers.catalog.schema import Write as WriteTable
 from models.errors import ConfigError, Problem
 from models.point import AlarmLevel, Point, Role, RunState
 
 FOLDER = Path(__file__).parent
-PROTOCOLS = ("modbus", "opcua")
-WORD_ORDERS = ("high_first", "low_first")
-WRITTEN = ("u16", "i16", "u32", "i32", "f32", "f64")
-NAMES: dict[Role, type[RunState] | type[AlarmLevel]] = {Role.STATE: RunState, Role.ALARM_LEVEL: AlarmLevel}
-LINK = LinkSpec()
+UNKNOWN_KEY, MISSING_KEY, WRONG_VALUE, UNREADABLE = "CAT-001", "CAT-002", "CAT-003", "CAT-005"
+NAMES: dict[str, type[RunState] | type[AlarmLevel]] = {
+    Role.STATE: RunState,
+    Role.ALARM_LEVEL: AlarmLevel,
+}
 INF = float("inf")
-ALL_BITS = 0xFFFF_FFFF_FFFF_FFFF
 
 
 def known_products() -> tuple[str, ...]:
@@ -29,232 +47,264 @@ def known_products() -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=64)
-def load_product(key: str) -> Product:
-    """Return the product ``vendor/product``; raise ConfigError with every problem of its file."""
+def load_product(key: str, variant: str = "") -> Product:
+    """Return the product ``vendor/product`` in one of its variants.
+
+    Raises:
+        ConfigError: every problem of its file; or a variant is missing or unknown.
+    """
     if key not in known_products():
         known = ", ".join(known_products())
         raise ConfigError([Problem(UNREADABLE, key, "there is no such product", f"Known: {known}")])
-    return read_product(FOLDER / f"{key}.toml", key)
+    return read_product(FOLDER / f"{key}.toml", key, variant)
 
 
-def read_product(path: Path, key: str) -> Product:
+def read_product(path: Path, key: str, variant: str = "") -> Product:
     """Return the product of one file; raise ConfigError with every problem of it."""
+    file = read_file(path, key)
+    if variant not in (file.variants or [""]):
+        what = f"variant {variant!r} is not one of its variants" if variant else "it has several variants"
+        raise ConfigError(
+            [Problem(WRONG_VALUE, key, what, f"Name one: {', '.join(file.variants) or 'none'}")]
+        )
+    return _product(file, key, variant)
+
+
+def read_file(path: Path, key: str) -> ProductFile:
+    """Return the checked tables of one file; raise ConfigError with every problem of it."""
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        data = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError([Problem(UNREADABLE, str(path), str(error), "Correct the file")]) from error
-    problems: list[Problem] = []
-    product = _product(table, key, problems)
-    if problems:
+    try:
+        file = ProductFile.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(
+            [_problem(key, data, dict(one)) for one in error.errors(include_url=False)]
+        ) from error
+    if problems := fit.check(file, key):
         raise ConfigError(problems)
-    return product
+    return file
 
 
-def points_of(product: Product | str, device_name: str, unit: str) -> tuple[Point, ...]:
+def points_of(product: Product, device_name: str, units: str | Mapping[str, str]) -> tuple[Point, ...]:
     """Return the points of a device of this product, in the order of the catalog file.
 
     A driver's index into its slice of the image is the position in this tuple.
+
+    Args:
+        product: from the catalog.
+        device_name: of the site file.
+        units: the unit of the site that it serves, or the unit of each part; a part that serves none has
+            points of unit "".
     """
-    found = load_product(product) if isinstance(product, str) else product
     return tuple(
-        Point(f"{device_name}/{spec.name}", device_name, unit, spec.role, spec.symbol, spec.max_age_s)
-        for spec in found.points
-    )
-
-
-def _product(table: dict[str, Any], key: str, problems: list[Problem]) -> Product:
-    file = Reader(table, f"{key}:", problems)
-    protocol = file.text("protocol", among=PROTOCOLS)
-    points = tuple(
-        _point(Reader(row, f"{key}: points[{i}]", problems), protocol)
-        for i, row in enumerate(file.items("points"))
-    )
-    _unique([spec.name for spec in points], "point name", f"{key}: points", problems)
-    product = Product(
-        key=key,
-        vendor=file.text("vendor"),
-        product=file.text("product"),
-        protocol=protocol,
-        source=file.text("source"),
-        tested_on=file.text("tested_on", "nothing"),
-        link=_link(Reader(table["link"] if file.has("link") else {}, f"{key}: [link]", problems)),
-        points=points,
-        write=_write(Reader(table["write"], f"{key}: [write]", problems)) if file.has("write") else None,
-        prepare=tuple(
-            _step(Reader(row, f"{key}: prepare[{i}]", problems), points)
-            for i, row in enumerate(file.items("prepare"))
-        ),
-    )
-    if not points:
-        file.wrong("points", "a product without points", "Add one line for each point")
-    file.close()
-    return product
-
-
-def _unique(names: list[str], kind: str, where: str, problems: list[Problem]) -> None:
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        problems.append(
-            Problem(CONTRADICTION, where, f"{kind} {name!r} is there more than once", "Rename one")
+        Point(
+            f"{device_name}/{spec.name}",
+            device_name,
+            units if isinstance(units, str) else units.get(spec.part, ""),
+            spec.role,
+            spec.symbol,
+            spec.max_age_s,
         )
-
-
-def _link(row: Reader) -> LinkSpec:
-    link = LinkSpec(
-        row.number("timeout_min_s", 0.001, 60.0, LINK.timeout_min_s),
-        row.number("timeout_max_s", 0.001, 60.0, LINK.timeout_max_s),
-        row.whole("max_gap", 0, 125, LINK.max_gap),
-        row.whole("max_registers", 4, 125, LINK.max_registers),
-        row.text("namespace", ""),
+        for spec in product.points
     )
-    if link.timeout_min_s > link.timeout_max_s:
-        row.wrong("timeout_min_s", "it is above timeout_max_s", "Correct one of them", CONTRADICTION)
-    row.close()
-    return link
 
 
-def _point(row: Reader, protocol: str) -> PointSpec:
-    name = row.text("name")
-    row.where = f"{row.where} ({name})"
-    word = row.text("role", "other", list(Role))
-    role = Role(word) if word in list(Role) else Role.OTHER
-    modbus = protocol != "opcua"
-    lo, hi = _range(row)
-    kind = row.text("type", among=KINDS) if modbus else "f64"
-    integer = kind[:1] == "u" and modbus
-    spec = PointSpec(
-        name=name,
-        role=role,
-        symbol=row.text("symbol", ""),
-        period_s=row.number("period_s", 0.01, 86_400.0),
-        max_age_s=row.number("max_age_s", 0.01, 864_000.0),
-        fn=row.whole("fn", 1, 4) if modbus else 0,
-        address=row.whole("address", 0, 65_535) if modbus else 0,
-        type=kind,
-        scale=row.number("scale", -1e12, 1e12, 1.0),
-        add=row.number("add", -1e12, 1e12, 0.0),
-        low_word_first=modbus and row.text("word_order", "high_first", WORD_ORDERS) == "low_first",
-        byte_swap=modbus and row.flag("byte_swap", False),
-        mask=row.whole("mask", 1, ALL_BITS, ALL_BITS) if integer else ALL_BITS,
-        shift=row.whole("shift", 0, 63, 0) if integer else 0,
-        na=row.whole("na", 0, ALL_BITS) if modbus and row.has("na") else -1,
+def _problem(key: str, data: Any, error: dict[str, Any]) -> Problem:
+    """Return what pydantic found, with its place in the words of the file."""
+    where, kind, last = error["loc"], error["type"], str(error["loc"][-1])
+    place = f"{key}: {_place(data, where)}"
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(last, _keys(where[:-1]), 1)
+        do = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(_keys(where[:-1]))}"
+        return Problem(UNKNOWN_KEY, place, f"{last!r} means nothing here", do)
+    if kind == "missing":
+        return Problem(MISSING_KEY, place, f"{last} is missing", "Add it")
+    known = str(error.get("ctx", {}).get("expected", ""))
+    near = difflib.get_close_matches(
+        str(error["input"]), known.replace("'", "").replace(" or ", ", ").split(", "), 1
+    )
+    do = f"Did you mean {near[0]!r}?" if near else "Correct it"
+    return Problem(WRONG_VALUE, place, f"{str(error['input'])[:80]!r}: {error['msg']}", do)
+
+
+def _place(data: Any, where: tuple[str | int, ...]) -> str:
+    """Return ``points[3] (p_kw) scale``: the path without pydantic's own words, with the name of the row."""
+    text = ""
+    for step in where:
+        if isinstance(step, int) and isinstance(data, list) and step < len(data):
+            data = data[step]
+            name = data.get("name") if isinstance(data, dict) else None
+            text += f"[{step}]" + (f" ({name})" if name else "")
+        elif isinstance(data, dict) and step in data:
+            data = data[step]
+            text += f" {step}"
+    return (text if where[-1:] == () or text.endswith(str(where[-1])) else f"{text} {where[-1]}").strip()
+
+
+def _keys(where: tuple[str | int, ...]) -> list[str]:
+    """Return the keys that the table at ``where`` may have."""
+    model: type[Table] = ProductFile
+    for step in where:
+        field = next((f for n, f in model.model_fields.items() if step in (n, f.alias)), None)
+        found = fit.table_in(field.annotation) if field is not None else None
+        model = found or model
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _product(file: ProductFile, key: str, variant: str) -> Product:
+    link = file.link.model_dump(exclude={"holes", "transports"})
+    return Product(
+        key=key,
+        vendor=file.vendor,
+        product=file.product,
+        kind=file.kind,
+        protocol=file.protocol,
+        source=tuple(file.source),
+        tested_on=file.tested_on,
+        note=file.note,
+        variants=tuple(file.variants),
+        link=LinkSpec(
+            **link,
+            holes=tuple((hole.fn, hole.first, hole.last) for hole in file.link.holes),
+            transports=tuple(file.link.transports),
+        ),
+        points=tuple(_point(row, file, variant) for row in file.points),
+        texts=tuple(
+            TextSpec(
+                row.name,
+                row.fn or 0,
+                row.address or 0,
+                row.registers,
+                row.byte_swap,
+                row.unit_id,
+                row.sunspec,
+                tuple(row.node),
+                row.di,
+            )
+            for row in file.texts
+        ),
+        identity=tuple(_rule(name, rule) for row in file.identity for name, rule in row if rule is not None),
+        write=_write(file.write, variant) if file.write else None,
+        prepare=tuple(_step(row, file, variant) for row in file.prepare),
+    )
+
+
+def _scale(scale: float | dict[str, float], variant: str) -> float:
+    return scale[variant] if isinstance(scale, dict) else scale
+
+
+def _point(row: PointRow, file: ProductFile, variant: str) -> PointSpec:
+    poll = getattr(file.poll, row.poll)
+    derivation, of = fit.derivation(row)
+    alarms = row.alarm_bits or row.alarm_codes
+    lo, hi = row.range or (-INF, INF)
+    by = [By(row.scale_by.point, row.scale_by.how)] if row.scale_by else []
+    by += [By(row.sign_by.point, "sign", tuple(row.sign_by.minus))] if row.sign_by else []
+    return PointSpec(
+        name=row.name,
+        role=Role(row.role),
+        symbol=row.symbol,
+        period_s=poll.period_s,
+        max_age_s=poll.max_age_s,
+        fn=row.fn or 0,
+        address=row.address or 0,
+        type=row.type or "f64",
+        scale=_scale(row.scale, variant),
+        add=row.add,
+        low_word_first=row.word_order == "low_first",
+        byte_swap=row.byte_swap,
+        mask=ALL_BITS if row.mask is None else row.mask,
+        shift=row.shift,
+        na=tuple(row.na),
         lo=lo,
         hi=hi,
-        map=_map(row, role),
-        node=() if modbus else _node(row),
+        map={code: value_of(word, row.role) for code, word in row.map.items()},
+        node=tuple(row.node),
+        part=row.part or "",
+        unit_id=row.unit_id,
+        sunspec=tuple(row.sunspec),
+        instance=row.instance,
+        di=row.di,
+        by=tuple(by),
+        derivation=derivation,
+        of=of,
+        alarm_levels={code: AlarmLevel[level] for code, (level, _) in alarms.items()},
+        alarm_texts={code: text for code, (_, text) in alarms.items()},
+        alarm_by_bit=bool(row.alarm_bits),
     )
-    _consistent(row, spec, modbus)
-    row.close()
-    return spec
 
 
-def _consistent(row: Reader, spec: PointSpec, modbus: bool) -> None:
-    if spec.scale == 0.0:
-        row.wrong("scale", "a scale of 0 makes every value 0", "Correct it", CONTRADICTION)
-    if modbus and (spec.fn in (1, 2)) != (spec.type == "bit"):
-        row.wrong(
-            "fn", f"function {spec.fn} does not read {spec.type}", "bit goes with 1 and 2", CONTRADICTION
-        )
-    if spec.max_age_s < spec.period_s:
-        row.wrong("max_age_s", "older than this before it is read again", "Make it the longer", CONTRADICTION)
-    if spec.role in NAMES and not spec.map:
-        row.wrong("map", f"role {spec.role} needs a map of the vendor's codes", "Add it", CONTRADICTION)
+def value_of(word: str | float, role: str) -> float:
+    """Return a number, or the number of a state or level by its name; KeyError when there is no such name."""
+    return float(NAMES[role][word]) if isinstance(word, str) else float(word)
 
 
-def _range(row: Reader) -> tuple[float, float]:
-    ends = row.items("range") if row.has("range") else [-INF, INF]
-    if len(ends) == 2 and all(isinstance(end, int | float) for end in ends) and ends[0] < ends[1]:
-        return float(ends[0]), float(ends[1])
-    row.wrong("range", f"{ends!r} is not [lowest, highest]", "Correct it")
-    return -INF, INF
-
-
-def _node(row: Reader) -> tuple[str, ...]:
-    path = row.items("node")
-    if not path or not all(isinstance(name, str) and name for name in path):
-        row.wrong("node", f"{path!r} is not a browse path", 'Write ["Object", "Variable"]')
-        return ()
-    return tuple(path)
-
-
-def _map(row: Reader, role: Role) -> dict[int, float]:
-    result: dict[int, float] = {}
-    if not row.has("map"):
-        return result
-    inner = Reader(row.table["map"], f"{row.where} map", row.problems)
-    names = NAMES.get(role)
-    for code in inner.table:
-        try:
-            number = int(code, 0)
-        except ValueError:
-            inner.wrong(code, "a code is an integer", "Correct it")
-            continue
-        if names is None:
-            result[number] = inner.number(code, -1e12, 1e12)
-        else:
-            word = inner.text(code, among=names.__members__)
-            result[number] = float(names.__members__.get(word, 0))
-    return result
-
-
-def _register(row: Reader) -> Register:
-    register = Register(
-        row.whole("fn", 6, 16),
-        row.whole("address", 0, 65_535),
-        row.text("type", "u16", WRITTEN),
-        row.number("scale", -1e12, 1e12, 1.0),
-        row.text("word_order", "high_first", WORD_ORDERS) == "low_first",
-        row.flag("byte_swap", False),
+def _register(row: Place, variant: str) -> Register:
+    return Register(
+        fn=row.fn or 0,
+        address=row.address or 0,
+        type=row.type or "u16",
+        scale=_scale(row.scale, variant),
+        low_word_first=row.word_order == "low_first",
+        byte_swap=row.byte_swap,
+        unit_id=row.unit_id,
+        sunspec=tuple(row.sunspec),
+        instance=row.instance,
+        node=tuple(row.node),
+        power_of_ten=row.scale_by.point if row.scale_by else "",
     )
-    if register.fn not in (6, 16) or (register.fn == 6 and not register.type.endswith("16")):
-        row.wrong("fn", f"function {register.fn} does not write {register.type}", "Use 16", CONTRADICTION)
-    if register.scale == 0.0:
-        row.wrong("scale", "a scale of 0 cannot be inverted", "Correct it", CONTRADICTION)
-    row.close()
-    return register
 
 
-def _nested(row: Reader, key: str) -> Reader:
-    if not row.has(key):
-        row.wrong(key, f"{key} is missing", "Add it")
-    return Reader(row.table.get(key, {}), f"{row.where} {key}", row.problems)
-
-
-def _write(row: Reader) -> WriteSpec:
-    write = WriteSpec(
-        _register(_nested(row, "p_set")),
-        row.number("refresh_s", 0.05, 60.0),
-        _register(_nested(row, "heartbeat")) if row.has("heartbeat") else None,
+def _set_row(row: SetTable, variant: str) -> SetRow:
+    register, per = _register(row, variant), row.per or ""
+    if isinstance(row.value, str):
+        return SetRow(register, row.value, per=per)
+    if isinstance(row.value, int | float):
+        return SetRow(register, "constant", float(row.value))
+    value = row.value
+    return SetRow(
+        register, "by_sign", by_sign=(float(value.charge), float(value.zero), float(value.discharge))
     )
-    row.close()
-    return write
 
 
-def _step(row: Reader, points: tuple[PointSpec, ...]) -> Step:
-    when = _nested(row, "when")
-    point = when.text("point", among=[spec.name for spec in points])
-    negate = when.has("not")
-    if negate == when.has("is"):
-        when.wrong("", "give either is = [ … ] or not = [ … ]", "Correct it", CONTRADICTION)
-    role = next((spec.role for spec in points if spec.name == point), Role.OTHER)
-    step = Step(
-        name=row.text("name"),
-        write=_register(_nested(row, "write")),
-        value=row.number("value", -1e12, 1e12),
-        point=point,
-        among=frozenset(_value(when, word, role) for word in when.items("not" if negate else "is")),
-        negate=negate,
-        again_s=row.number("again_s", 0.5, 3600.0, 2.0),
+def _write(table: WriteTable, variant: str) -> WriteSpec:
+    return WriteSpec(
+        rows=tuple(_set_row(row, variant) for row in table.rows),
+        refresh_s=table.refresh_s,
+        part=table.part or "",
+        expires_s=table.expires_s,
+        heartbeat=_register(table.heartbeat, variant) if table.heartbeat else None,
+        readback=table.readback or "",
+        clamp_charge=table.clamp.charge or "",
+        clamp_discharge=table.clamp.discharge or "",
+        dead_band_kw=table.dead_band_kw,
+        max_writes_per_day=table.max_writes_per_day or 0,
+        release=tuple(_set_row(row, variant) for row in table.release),
     )
-    when.close()
-    row.close()
-    return step
 
 
-def _value(row: Reader, word: object, role: Role) -> float:
-    names = NAMES.get(role)
-    if names is not None and isinstance(word, str) and word in names.__members__:
-        return float(names.__members__[word])
-    if isinstance(word, int | float) and not isinstance(word, bool):
-        return float(word)
-    row.wrong("", f"{word!r} is not a value of that point", "Use a number or a state name")
-    return 0.0
+def _step(row: StepTable, file: ProductFile, variant: str) -> Step:
+    role = next(point.role for point in file.points if point.name == row.when.point)
+    words = row.when.among or row.when.none_of
+    return Step(
+        row.name,
+        _register(row.write, variant),
+        row.value,
+        row.when.point,
+        frozenset(value_of(word, role) for word in words),
+        not row.when.among,
+        row.again_s,
+    )
+
+
+def _rule(name: str, rule: Any) -> Rule:
+    data = rule.model_dump()
+    if name == "sunspec":
+        return Rule("sunspec", starts=data["manufacturer"], model=data["model"])
+    if name == "device_id":
+        return Rule("device_id", contains=data["vendor"], model=data["product"])
+    among = tuple(data.pop("among", ()))
+    how = "text" if name == "text" else "register"
+    return Rule(how, among=among, **data)  # type: ignore[arg-type]  # literal

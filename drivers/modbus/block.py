@@ -1,5 +1,6 @@
 """A planned block read made ready: request, decoding table, and buffers that are used again at every poll."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from cython_ext.registers import KINDS, Row, Table
 from drivers.catalog.product import PointSpec
 from drivers.modbus import frames
+from drivers.modbus.derive import Rule
 from drivers.modbus.frames import MAX_REGISTERS
 from drivers.modbus.job import Job
 from drivers.modbus.plan import Read
@@ -26,8 +28,11 @@ class Block:
         self.due_ns = 0
         self.trouble = ""
         """Why it was not usable last time; empty when it was."""
-        self.request = frames.read(unit_id, read.fn, read.address, read.count)
+        unit = unit_id if read.unit_id is None else read.unit_id
+        self.request = frames.read(unit, read.fn, read.address, read.count)
         self.index = np.array(read.points, np.intp)
+        self.rules: tuple[Rule, ...] = ()
+        """What follows from its points; set by the device."""
         self.value = np.full(len(read.points), np.nan)
         self.quality = np.zeros(len(read.points), np.uint8)
         self._table = Table([_row(points[i], read) for i in read.points])
@@ -70,9 +75,9 @@ def _row(point: PointSpec, read: Read) -> Row:
         byte_swap=point.byte_swap,
         mask=point.mask,
         shift=point.shift,
-        na=point.na,
+        na=point.na[0] if point.na else -1,
         scale=point.scale,
         add=point.add,
-        lo=point.lo,
-        hi=point.hi,
+        lo=-math.inf if point.by else point.lo,  # what another point changes is judged after that
+        hi=math.inf if point.by else point.hi,
     )

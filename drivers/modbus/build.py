@@ -1,38 +1,20 @@
 """From specifications to devices: one thread and one open request per line."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from drivers.catalog.loader import load_product, points_of
+from drivers.catalog.loader import load_product
 from drivers.catalog.product import LinkSpec
-from drivers.driver import Nameplate, Sink
 from drivers.modbus.device import ModbusDevice
 from drivers.modbus.event import OnEvent
 from drivers.modbus.line import Endpoint, Line, parse_url
 from drivers.modbus.link import Link, RtuLink, Station, TcpLink
+from drivers.modbus.plan import cost_on
 from drivers.modbus.poller import LinkPoller
+from drivers.modbus.spec import ModbusSpec
 from models.errors import ConfigError, Problem
 
 RTU_UNITS = range(1, 248)
 TCP_UNITS = range(256)
-
-
-@dataclass(frozen=True, slots=True)
-class ModbusSpec:
-    """One device to be opened."""
-
-    name: str
-    unit: str
-    """The unit of the site that it serves."""
-    product: str
-    """Key in the catalog, for instance ``yunchu/pcs100``."""
-    url: str
-    """``tcp://127.0.0.1:5020`` or ``rtu:///dev/ttyUSB0?baud=19200&parity=N&stop=1``."""
-    unit_id: int
-    nameplate: Nameplate | None
-    """None: it is never written."""
-    sink: Sink
-    """Its slice of the image, in the order of ``points_of(product, name, unit)``."""
 
 
 def open_devices(specs: Sequence[ModbusSpec], on_event: OnEvent) -> list[ModbusDevice]:
@@ -63,15 +45,15 @@ def _line(endpoint: Endpoint) -> tuple[Endpoint, Link, LinkPoller]:
 
 
 def _device(spec: ModbusSpec, link: Link, poller: LinkPoller, on_event: OnEvent) -> ModbusDevice:
-    product = load_product(spec.product)
+    product = load_product(spec.product, spec.variant)
     units = TCP_UNITS if isinstance(link, TcpLink) else RTU_UNITS
     if product.protocol != "modbus":
         raise _problem(spec, f"{spec.product} speaks {product.protocol}", "Use a Modbus product")
     if spec.unit_id not in units:
         raise _problem(spec, f"unit number {spec.unit_id} cannot be", f"Use {units[0]} to {units[-1]}")
-    link.stations.setdefault(spec.unit_id, _station(product.link))
-    points = points_of(product, spec.name, spec.unit)
-    return ModbusDevice(spec.name, product, points, spec.unit_id, spec.nameplate, spec.sink, poller, on_event)
+    for unit_id in (spec.unit_id, *(p.unit_id for p in product.points if p.unit_id is not None)):
+        link.stations.setdefault(unit_id, _station(product.link))
+    return ModbusDevice(spec, product, poller, on_event, cost_on(link.line.endpoint))
 
 
 def _station(link: LinkSpec) -> Station:

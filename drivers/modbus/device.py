@@ -5,18 +5,24 @@ All methods except ``start``, ``offer`` and ``stop`` run in the thread of the li
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from drivers.catalog.product import Product
-from drivers.driver import Counters, Nameplate, Sink
+from drivers.catalog.loader import points_of
+from drivers.catalog.product import PointSpec, Product
+from drivers.driver import Counters
 from drivers.modbus.block import Block
+from drivers.modbus.derive import Readings, after, rules_of, run
 from drivers.modbus.event import EventCode, OnEvent
+from drivers.modbus.exchange import Exchange
 from drivers.modbus.frames import Request
 from drivers.modbus.job import NEVER_NS, Job
 from drivers.modbus.line import LineLost
-from drivers.modbus.plan import plan_reads
+from drivers.modbus.plan import TCP, Cost, plan_reads
+from drivers.modbus.spec import ModbusSpec
 from drivers.modbus.writer import Writer
 from models.errors import BadReply, DriverError, NoReply, Refused
 from models.point import Point
@@ -28,6 +34,8 @@ BACKOFF_NS = 500_000_000
 BACKOFF_MAX_NS = 5_000_000_000
 COUNT_NS = 500_000_000
 """Counters are published this often."""
+LEAVE_S = 1.0
+"""Longest wait for the last words to a device when the controller stops."""
 REFUSED_NS = 1_000_000_000
 """A block that is refused is not asked for more often than this."""
 
@@ -38,7 +46,7 @@ class Poller(Protocol):
     shared: bool
     """Whether other devices are on the same line."""
 
-    def ambiguous(self, request: Request, now_ns: int) -> bool:
+    def ambiguous(self, request: Exchange, now_ns: int) -> bool:
         """Whether ``request`` must not be sent now, see :class:`drivers.modbus.link.Link`."""
 
     def wake(self) -> None:
@@ -55,33 +63,42 @@ class ModbusDevice:
     """Implements :class:`drivers.driver.Driver`."""
 
     def __init__(
-        self,
-        name: str,
-        product: Product,
-        points: Sequence[Point],
-        unit_id: int,
-        nameplate: Nameplate | None,
-        sink: Sink,
-        poller: Poller,
-        on_event: OnEvent,
+        self, spec: ModbusSpec, product: Product, poller: Poller, on_event: OnEvent, cost: Cost = TCP
     ) -> None:
-        self.name = name
-        self.points = points
+        self.name = spec.name
+        self.points: Sequence[Point] = points_of(product, spec.name, spec.units)
         self.counters = Counters()
-        self._sink = sink
+        self._sink = spec.sink
         self._poller = poller
         self._on_event = on_event
-        reads = plan_reads(product.points, product.link.max_gap, product.link.max_registers)
-        self._blocks = [Block(read, product.points, unit_id) for read in reads]
-        for block in self._blocks:
-            block.job = self._read_job(block)
-        self._value = np.full(len(points), np.nan)
+        self._product = product
+        self._unit_id = spec.unit_id
+        self._cost = cost
+        self._holes = list(product.link.holes)
+        self._adopt(product.points)
         self._position = {spec.name: i for i, spec in enumerate(product.points)}
-        self._writer = Writer(unit_id, product, nameplate, self.counters, self._value_of, self._tell)
+        self._writer = Writer(spec, product, self.counters, self._value_of, self._tell)
+        self._readback = self._position.get(product.write.readback, -1) if product.write else -1
         self._write_failing = False
         self._streak = 0
         self._hold_ns = 0
         self._count_ns = 0
+
+    def _adopt(self, specs: Sequence[PointSpec]) -> None:
+        """Take the points to be polled; those beyond the device's own are not shown."""
+        self._specs = specs
+        self._rules = rules_of(specs)
+        self._final = Readings(specs)
+        self._plain = Readings(specs) if any(spec.by for spec in specs) else self._final
+        self._plan()
+
+    def _plan(self) -> None:
+        link = self._product.link
+        reads = plan_reads(self._specs, link.max_gap, link.max_registers, self._holes, self._cost)
+        self._blocks = [Block(read, self._specs, self._unit_id) for read in reads]
+        for block in self._blocks:
+            block.job = self._read_job(block)
+            block.rules = after(self._rules, block.read.points)
 
     # the contract
 
@@ -97,7 +114,14 @@ class ModbusDevice:
         self._poller.wake()
 
     def stop(self) -> None:
-        """Stop polling and close the line when nobody else is on it."""
+        """Say what is configured for the loss, stop polling, and close the line when nobody else is on it."""
+        last = self._writer.mail.newest
+        if last is not None:
+            self._writer.mail.newest = replace(last, expires_ns=0)
+            self._poller.wake()
+            until_s = time.monotonic() + LEAVE_S
+            while self.counters.online and not self._writer.idle and time.monotonic() < until_s:
+                time.sleep(0.005)
         self._poller.leave(self)
 
     # what the link thread asks for
@@ -110,7 +134,9 @@ class ModbusDevice:
         if request is None:
             return None
         return Job(
-            request, self._write_answered, lambda error, at_ns: self._write_failed(request, error, at_ns)
+            request,
+            lambda data, at_ns: self._write_answered(request, at_ns),
+            lambda error, at_ns: self._write_failed(request, error, at_ns),
         )
 
     def write_ns(self) -> int:
@@ -178,8 +204,24 @@ class ModbusDevice:
         self._alive(now_ns)
 
     def _put(self, block: Block, now_ns: int) -> None:
-        self._value[block.index] = block.value
-        self._sink.put(block.index, block.value, block.quality, now_ns)
+        plain, final, index = self._plain, self._final, block.index
+        for readings in (plain, final) if plain is not final else (final,):
+            readings.value[index], readings.quality[index] = block.value, block.quality
+            readings.t_ns[index] = now_ns
+        if not block.rules:
+            self._sink.put(index, block.value, block.quality, now_ns)
+        else:
+            run(block.rules, plain, final, now_ns)
+            self._show(index, now_ns)
+            for rule in block.rules:
+                self._show(np.array([rule.target], np.intp), int(final.t_ns[rule.target]))
+        if self._readback in block.read.points:
+            self._writer.seen(now_ns)
+
+    def _show(self, index: NDArray[np.intp], t_ns: int) -> None:
+        """Put what the readings mean into the image; points beyond the device's own are for us alone."""
+        index = index[index < len(self.points)]
+        self._sink.put(index, self._final.value[index], self._final.quality[index], t_ns)
 
     def _spoil(self, block: Block, code: EventCode, error: DriverError, now_ns: int) -> None:
         block.spoil()
@@ -247,18 +289,20 @@ class ModbusDevice:
     # writing
 
     def _value_of(self, point: str) -> float:
-        return float(self._value[self._position[point]])
+        return self._final.known(self._position[point], time.monotonic_ns())
 
     def _tell(self, code: EventCode, what: str) -> None:
         self._on_event(code, self.name, what)
 
-    def _write_answered(self, data: bytes, now_ns: int) -> None:
+    def _write_answered(self, request: Request, now_ns: int) -> None:
         self.counters.writes += 1
+        self._writer.confirmed(request, now_ns)
         if self._write_failing:
             self._write_failing = False
             self._on_event(EventCode.WRITE_BACK, self.name, "writes are confirmed again")
 
     def _write_failed(self, request: Request, error: DriverError, now_ns: int) -> None:
+        self._writer.failed(request)
         what = f"write {request.pdu.hex()}: {error}"
         if not self._write_failing:
             self._write_failing = True

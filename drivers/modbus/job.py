@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from drivers.modbus.frames import Request
+from drivers.modbus.exchange import Exchange
 from models.errors import DriverError
 
 NEVER_NS = 1 << 62
@@ -13,7 +13,7 @@ NEVER_NS = 1 << 62
 class Job:
     """A request with its two ends."""
 
-    request: Request
+    request: Exchange
     answered: Callable[[bytes, int], None]
     """Called with the data of the proven reply and the monotonic time of its receipt."""
     failed: Callable[[DriverError, int], None]

@@ -86,6 +86,8 @@ class _Rule(NamedTuple):
     """What each register adds to that."""
     most: int
     """Registers (or bits) in one block."""
+    end: int = 0
+    """End of the run: a block that reaches it is never full, wherever it began."""
 
 
 class _Way(NamedTuple):
@@ -223,6 +225,7 @@ def _runs(spans: list[_Span], max_gap: int, walls: Sequence[tuple[int, int]]) ->
 
 def _cheapest(run: list[_Span], rule: _Rule) -> list[tuple[int, list[_Span]]]:
     """Return speed and spans of each block of the cheapest set for spans without a wall between them."""
+    rule = rule._replace(end=max(span.end for span in run))
     ways = [_Way(0.0, (None,) * len(rule.request))]
     for k, span in enumerate(run):
         rest = run[k + 1 :]
@@ -246,7 +249,8 @@ def _with(way: _Way, span: _Span, rule: _Rule) -> Iterable[_Way]:
             live = (*before, (block[0], block[1] + grown), *behind)
             yield _Way(way.cost + rule.register[speed] * grown, live, way, speed)
         price = rule.request[speed] + rule.register[speed] * (span.end - span.first)
-        yield _Way(way.cost + price, (*before, (span.first, span.end), *behind), way, speed, opened=True)
+        first = min(span.first, rule.end - rule.most)
+        yield _Way(way.cost + price, (*before, (first, span.end), *behind), way, speed, opened=True)
 
 
 def _closed(way: _Way, following: int, slowest: int, most: int) -> _Way:

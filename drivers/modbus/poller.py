@@ -13,7 +13,7 @@ import time
 from operator import itemgetter
 
 from drivers.modbus.device import ModbusDevice
-from drivers.modbus.frames import Request
+from drivers.modbus.exchange import Exchange
 from drivers.modbus.job import NEVER_NS, Job
 from drivers.modbus.line import LineLost
 from drivers.modbus.link import Link
@@ -87,7 +87,7 @@ class LinkPoller:
             self._thread.join(STOP_S)
             self._thread = None
 
-    def ambiguous(self, request: Request, now_ns: int) -> bool:
+    def ambiguous(self, request: Exchange, now_ns: int) -> bool:
         """Whether ``request`` must not be sent now."""
         return self._link.ambiguous(request, now_ns)
 

@@ -1,30 +1,29 @@
 """The writing side of a device: what is written, when, and what must hold before.
 
-Nothing is written before the first setpoint was offered, nor after the newest one has expired: then the
-heartbeat stops too, so that the device's own dead-man timer acts.
+Nothing is written before the first setpoint was offered. Every write goes out once; what was not confirmed
+is repeated by the refresh alone. When the newest setpoint has expired the heartbeat stops, so that the
+device's own dead-man timer acts; a device without one gets what the site has configured for the loss.
 """
 
 import math
 from collections.abc import Callable
 
-from cython_ext.registers import KINDS, encode
-from drivers.catalog.product import Product, Register, Step, WriteSpec
-from drivers.driver import Counters, Mail, Nameplate
-from drivers.modbus import frames
+from drivers.catalog.product import Product, Step, WriteSpec
+from drivers.driver import Counters, Mail
 from drivers.modbus.event import EventCode
 from drivers.modbus.frames import Request
 from drivers.modbus.job import NEVER_NS
+from drivers.modbus.setting import Setting, ValueOf
+from drivers.modbus.spec import ModbusSpec, on_loss_of
+from drivers.modbus.wear import Wear
 from models.errors import DoorRefused
 from models.proposal import Setpoint
 from models.units import seconds_to_ns
 
-
-def write_request(unit_id: int, register: Register, value: float) -> Request:
-    """Build the write of one value, rounded towards zero; ValueError when the register cannot hold it."""
-    kind = KINDS.index(register.type)
-    data = encode(value, kind, register.scale, register.low_word_first, register.byte_swap)
-    write = frames.write_register if register.fn == frames.WRITE_REGISTER else frames.write_registers
-    return write(unit_id, register.address, data)
+READBACK_TOLERANCE = 1e-3
+"""Of the nameplate: registers that are read may be coarser than those that are written."""
+SETTLE_NS = 1_000_000_000
+"""A device may show what it was told this much later."""
 
 
 class Writer:
@@ -32,71 +31,136 @@ class Writer:
 
     def __init__(
         self,
-        unit_id: int,
+        spec: ModbusSpec,
         product: Product,
-        nameplate: Nameplate | None,
         counters: Counters,
-        value_of: Callable[[str], float],
+        value_of: ValueOf,
         tell: Callable[[EventCode, str], None],
     ) -> None:
         self.mail = Mail()
         self.next_ns = NEVER_NS
         """When to look again, apart from a new setpoint or a new reading."""
-        self._unit_id = unit_id
         self._spec: WriteSpec | None = product.write
-        self._nameplate = nameplate
+        self._nameplate = spec.nameplate
         self._counters = counters
         self._value_of = value_of
         self._tell = tell
-        self._steps = [(step, write_request(unit_id, step.write, step.value)) for step in product.prepare]
+        self._on_loss = spec.on_loss or on_loss_of(product)
+        write = product.write
+        self._setting = Setting(spec.unit_id, write.rows if write else (), value_of)
+        self._release = Setting(spec.unit_id, write.release if write else (), value_of)
+        span_kw = max(abs(spec.nameplate.p_min_kw), abs(spec.nameplate.p_max_kw)) if spec.nameplate else 0.0
+        self._wear = (
+            Wear(write.max_writes_per_day, write.dead_band_kw, span_kw) if write else Wear(0, 0.0, 0.0)
+        )
+        self._steps = product.prepare
         self._step_ns = dict.fromkeys(range(len(self._steps)), 0)
+        self._signed = write is not None and any(row.value == "p_kw" for row in write.rows)
+        self._tolerance_kw = READBACK_TOLERANCE * span_kw + _coarsest(write)
         self._judged: Setpoint | None = None
+        self._p_kw: float | None = None
         self._refusing = False
-        self._request: Request | None = None
-        self._sent: Request | None = None
-        self._refresh_ns = 0
+        self._shown: list[Request | None] = []
+        """What each register was told last; None when that is not known."""
+        self._due_ns: list[int] = []
+        self._wanted: tuple[Request, ...] = ()
+        self._direction: float | None = None
+        """Sign of the power that the device was told completely; None when that is not known."""
+        self._halt_ns = 0
+        self._told: list[tuple[int, float]] = []
+        """When the device was told which power completely; the last one and those of the last moment."""
         self._beat = 0
         self._beat_ns = 0
+        self._active = False
+        self._leaving: list[Request] = []
+        self._mismatch = False
+
+    # what the device tells
 
     def forget(self) -> None:
         """The device was away: what it was told before counts for nothing."""
-        self._sent = None
+        self._shown, self._due_ns, self._told, self._direction = [], [], [], None
         self._step_ns = dict.fromkeys(self._step_ns, 0)
+
+    def confirmed(self, request: Request, now_ns: int) -> None:
+        """The device has echoed a write."""
+        self._wear.wrote(now_ns)
+        if self._leaving and self._leaving[0] is request:
+            self._leaving.pop(0)
+            self._halt_ns = 0
+
+    def failed(self, request: Request) -> None:
+        """A write was refused or not confirmed: nobody knows what holds now, so the rest of it must wait."""
+        self._halt_ns = max(self._due_ns, default=0)
+        self._shown, self._direction, self._told = [None] * len(self._shown), None, []
+
+    def seen(self, now_ns: int) -> None:
+        """Compare what was written with what the device shows after it; once it is told again at once."""
+        if self._spec is None or not self._spec.readback or not self._told:
+            return
+        shows_kw = self._value_of(self._spec.readback)
+        if math.isnan(shows_kw):
+            return
+        told = [kw if self._signed else abs(kw) for _, kw in self._told]
+        differs = all(abs(shows_kw - kw) > self._tolerance_kw for kw in told)
+        if differs and not self._mismatch:
+            self._due_ns = [now_ns] * len(self._due_ns)
+            what = f"told {told[-1]:g} kW, {self._spec.readback} shows {shows_kw:g} kW"
+            self._tell(EventCode.NOT_TAKEN, what)
+        elif self._mismatch and not differs:
+            self._tell(EventCode.TAKEN, f"{self._spec.readback} shows {shows_kw:g} kW")
+        self._mismatch = differs
+
+    @property
+    def idle(self) -> bool:
+        """Whether the device has been told all that it must be told on loss."""
+        return not (self._active or self._leaving)
+
+    # what the device asks for
 
     def next(self, now_ns: int) -> Request | None:
         """Return what must be written now, and take it as written: only its refresh repeats it."""
         self.next_ns = NEVER_NS
         setpoint = self.mail.newest
-        if setpoint is None or setpoint.expires_ns <= now_ns:
+        if setpoint is None:
             return None
-        wanted = self._through_the_door(setpoint)
-        if wanted is None or self._spec is None:
+        if setpoint.expires_ns <= now_ns:
+            return self._lost(now_ns)
+        self._leaving = []
+        p_kw = self._through_the_door(setpoint)
+        if p_kw is None or self._spec is None:
             return None
         ready, step = self._prepare(now_ns)
         if not ready:
             return step
-        return self._setpoint(wanted, now_ns, self._spec) or self._heartbeat(now_ns, self._spec)
+        self.next_ns = setpoint.expires_ns
+        request = self._power(p_kw, now_ns, self._spec)
+        if request is None and self._p_kw is not None:
+            return self._heartbeat(now_ns, self._spec)
+        return request
 
-    def _through_the_door(self, setpoint: Setpoint) -> Request | None:
+    def _through_the_door(self, setpoint: Setpoint) -> float | None:
         """Check every setpoint against the nameplate; what is refused is counted and never sent."""
         if setpoint is self._judged:
-            return self._request
-        self._judged, self._request = setpoint, None
+            return self._p_kw
+        self._judged, self._p_kw = setpoint, None
         try:
             if self._nameplate is None or self._spec is None:
                 raise DoorRefused(f"{setpoint.p_kw} kW for a device that takes no setpoints")
-            p_kw = self._nameplate.check(setpoint.p_kw)
-            self._request = write_request(self._unit_id, self._spec.p_set, p_kw)
-        except (DoorRefused, ValueError) as error:
-            self._counters.door_refused += 1
-            if not self._refusing:
-                self._tell(EventCode.DOOR_REFUSED, str(error))
-        self._refusing = self._request is None
-        return self._request
+            self._p_kw = self._nameplate.check(setpoint.p_kw)
+        except DoorRefused as error:
+            self._refuse(str(error))
+        return self._p_kw
+
+    def _refuse(self, what: str) -> None:
+        self._counters.door_refused += 1
+        if not self._refusing:
+            self._refusing = True
+            self._tell(EventCode.DOOR_REFUSED, what)
 
     def _prepare(self, now_ns: int) -> tuple[bool, Request | None]:
         """Return whether the device is ready for setpoints, and else the step to write now, if any."""
-        for k, (step, request) in enumerate(self._steps):
+        for k, step in enumerate(self._steps):
             value = self._value_of(step.point)
             if math.isnan(value):
                 return False, None  # not known yet whether it is needed
@@ -105,18 +169,59 @@ class Writer:
             if now_ns >= self._step_ns[k]:
                 self._step_ns[k] = now_ns + seconds_to_ns(step.again_s)
                 self._tell(EventCode.PREPARED, f"{step.name}, because {step.point} is {value:g}")
-                return False, request
+                return False, self._setting.single(step.write, step.value)
             self.next_ns = self._step_ns[k]
             return False, None
         return True, None
 
-    def _setpoint(self, wanted: Request, now_ns: int, spec: WriteSpec) -> Request | None:
-        self.next_ns = self._refresh_ns
-        if wanted == self._sent and now_ns < self._refresh_ns:
+    def _power(self, p_kw: float, now_ns: int, spec: WriteSpec) -> Request | None:
+        """Return the next register that does not yet say what it must."""
+        p_kw = self._wear.stepped(self._clamped(p_kw, spec), now_ns)
+        try:
+            wanted = self._setting.requests(p_kw)
+            if self._setting.directed and self._turns(p_kw):
+                wanted = self._setting.requests(0.0)  # no moment with the old power in the new direction
+        except ValueError as error:
+            self._p_kw = None
+            self._refuse(str(error))
             return None
-        self._sent = wanted
-        self._refresh_ns = self.next_ns = now_ns + seconds_to_ns(spec.refresh_s)
-        return wanted
+        self._refusing = False
+        if wanted != self._wanted:
+            self._wanted, self._halt_ns = wanted, 0
+        if now_ns < self._halt_ns:
+            self.next_ns = min(self.next_ns, self._halt_ns)
+            return None
+        request = self._differing(wanted, now_ns, spec)
+        if request is None and self._setting.directed and self._turns(p_kw):
+            self._direction = 0.0
+            return self._power(p_kw, now_ns, spec)
+        if request is None:
+            self._direction = math.copysign(p_kw != 0.0, p_kw)
+            if not self._told or self._told[-1][1] != p_kw:
+                self._told = [(ns, kw) for ns, kw in self._told if ns > now_ns - SETTLE_NS] + [(now_ns, p_kw)]
+            self.next_ns = min(self.next_ns, *self._due_ns)
+        return request
+
+    def _turns(self, p_kw: float) -> bool:
+        return p_kw != 0.0 and (self._direction is None or self._direction * p_kw < 0.0)
+
+    def _differing(self, wanted: tuple[Request, ...], now_ns: int, spec: WriteSpec) -> Request | None:
+        if len(self._shown) != len(wanted):
+            self._shown, self._due_ns = [None] * len(wanted), [now_ns] * len(wanted)
+        for i, request in enumerate(wanted):
+            if request != self._shown[i] or now_ns >= self._due_ns[i]:
+                self._shown[i], self._due_ns[i] = request, now_ns + seconds_to_ns(spec.refresh_s)
+                self._active = True
+                return request
+        return None
+
+    def _clamped(self, p_kw: float, spec: WriteSpec) -> float:
+        """Return no more than what the device's own points allow; what is not known allows nothing."""
+        name = spec.clamp_charge if p_kw < 0.0 else spec.clamp_discharge
+        if not name:
+            return p_kw
+        most_kw = self._value_of(name)
+        return math.copysign(min(abs(p_kw), max(0.0, most_kw)), p_kw) if most_kw == most_kw else 0.0
 
     def _heartbeat(self, now_ns: int, spec: WriteSpec) -> Request | None:
         if spec.heartbeat is None:
@@ -127,8 +232,39 @@ class Writer:
         self._beat = (self._beat + 1) % 0x1_0000
         self._beat_ns = now_ns + seconds_to_ns(spec.refresh_s)
         self.next_ns = min(self.next_ns, self._beat_ns)
-        return write_request(self._unit_id, spec.heartbeat, float(self._beat))
+        return self._setting.single(spec.heartbeat, float(self._beat))
+
+    def _lost(self, now_ns: int) -> Request | None:
+        """Say what was configured for the loss, once; a failed write of it is repeated by the refresh."""
+        if self._active:
+            self._active = False
+            self._leaving = self._last_words()
+            self.forget()
+        if not self._leaving or now_ns < self._halt_ns:
+            self.next_ns = self._halt_ns if self._leaving else NEVER_NS
+            return None
+        assert self._spec is not None
+        self._halt_ns = now_ns + seconds_to_ns(self._spec.refresh_s)
+        return self._leaving[0]
+
+    def _last_words(self) -> list[Request]:
+        if self._on_loss == "device":
+            return []
+        try:
+            words = self._setting.requests(0.0) if self._on_loss == "zero" else self._release.requests(0.0)
+        except ValueError as error:
+            self._tell(EventCode.RELEASED, f"it cannot be told: {error}")
+            return []
+        self._tell(EventCode.RELEASED, f"the setpoint has expired: {self._on_loss}")
+        return list(words)
 
 
 def _wanted(step: Step, value: float) -> bool:
     return (value in step.among) != step.negate
+
+
+def _coarsest(spec: WriteSpec | None) -> float:
+    """Return one step of the coarsest register that holds the power."""
+    rows = spec.rows if spec else ()
+    steps = (abs(row.register.scale) for row in rows if row.value not in ("constant", "by_sign"))
+    return 1.01 * max(steps, default=0.0)

@@ -110,10 +110,10 @@ def _block(problem: Problem, file: str, lines: Sequence[str], lengths: dict[tupl
     return f"{head}\n{margin}{source}\n{'':>5} | {caret}  {problem.do}"
 
 
-def _points(product: str) -> int:
+def _points(product: str, variant: str) -> int:
     from drivers.catalog.loader import load_product
 
-    return len(load_product(product).points)
+    return len(load_product(product, variant).points)
 
 
 def summary(site: "SiteConfig") -> str:
@@ -133,7 +133,7 @@ def summary(site: "SiteConfig") -> str:
             d.product,
             d.link,
             d.unit_id if d.link[:3] in ("tcp", "rtu") else "",
-            _points(d.product),
+            _points(d.product, d.variant),
         )
         for d in site.devices
     ]
@@ -161,6 +161,6 @@ def _data(site: "SiteConfig") -> dict[str, Any]:
         "batteries": [battery.model_dump() for battery in site.batteries],
         "meter": site.meter.model_dump(),
         "pvs": [pv.model_dump() for pv in site.pvs],
-        "devices": [{**d.model_dump(), "points": _points(d.product)} for d in site.devices],
+        "devices": [{**d.model_dump(), "points": _points(d.product, d.variant)} for d in site.devices],
         "fleet": site.fleet.model_dump(mode="json") if site.fleet else None,
     }

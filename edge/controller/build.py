@@ -7,9 +7,11 @@ cycle can be run again anywhere.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from drivers.catalog.loader import points_of
+from drivers.catalog.loader import load_product, points_of
+from drivers.catalog.product import Product
 from drivers.driver import Driver, Nameplate
-from drivers.modbus.build import ModbusSpec, open_devices
+from drivers.modbus.build import open_devices
+from drivers.modbus.spec import ModbusSpec
 from edge.config import SiteConfig
 from edge.config_tables import DeviceTable
 from edge.events import Events
@@ -33,9 +35,14 @@ def protocol_of(device: DeviceTable) -> str:
     return PROTOCOLS[device.link.split("://")[0]]
 
 
+def product_of(device: DeviceTable) -> Product:
+    """Return the product of the device, in its variant."""
+    return load_product(device.product, device.variant)
+
+
 def points_of_site(config: SiteConfig) -> Points:
     """Return all points, each device's together, in the order of the configuration."""
-    return tuple(p for device in config.devices for p in points_of(device.product, device.name, device.unit))
+    return tuple(p for d in config.devices for p in points_of(product_of(d), d.name, d.unit))
 
 
 def site_of(config: SiteConfig) -> Site:
@@ -83,8 +90,8 @@ def device_infos(config: SiteConfig) -> tuple[DeviceInfo, ...]:
     kinds = {b.name: "battery" for b in config.batteries} | {pv.name: "pv" for pv in config.pvs}
     infos, first = [], 0
     for device in config.devices:
-        count = len(points_of(device.product, device.name, device.unit))
-        kind = kinds.get(device.unit, "meter")
+        count = len(product_of(device).points)
+        kind = next((kinds[name] for name in device.units if name in kinds), "meter")
         infos.append(DeviceInfo(device.name, protocol_of(device), first, count, kind))
         first += count
     return tuple(infos)
@@ -108,12 +115,14 @@ class Plant:
         specs = [
             ModbusSpec(
                 name=device.name,
-                unit=device.unit,
+                units=device.unit,
                 product=device.product,
                 url=device.link,
                 unit_id=device.unit_id,
                 nameplate=self._nameplate(device),
                 sink=image.slice(device.name),
+                variant=device.variant,
+                on_loss=device.on_loss,
             )
             for device in self.config.devices
             if device.name not in self.hosted

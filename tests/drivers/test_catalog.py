@@ -1,25 +1,29 @@
 """The device catalog: what it gives to control, and what it refuses."""
 
+import json
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from drivers.catalog.loader import known_products, load_product, points_of, read_product
+from drivers.catalog.schema import ProductFile
 from models.errors import ConfigError
 from models.point import AlarmLevel, Role, RunState
 
 GOOD = """
 vendor = "acme"
 product = "X"
+kind = "pcs"
 protocol = "modbus"
 source = "a manual"
+tested_on = "nothing"
 points = [
-  { name = "p_kw", role = "p_kw", fn = 3, address = 1, type = "i16", scale = 0.1, period_s = 0.1, max_age_s = 0.5 },
-  { name = "state", role = "state", fn = 3, address = 2, type = "u16", period_s = 1, max_age_s = 5, map = { 0x1 = "OFF" } },
+  { name = "p_kw", role = "p_kw", fn = 3, address = 1, type = "i16", scale = 0.1, poll = "fast" },
+  { name = "state", role = "state", fn = 3, address = 2, type = "u16", poll = "normal", map = { 0x1 = "OFF" } },
 ]
 [write]
-p_set = { fn = 6, address = 9, type = "i16", scale = 0.1 }
+set = [{ fn = 6, address = 9, type = "i16", scale = 0.1, value = "p_kw" }]
 refresh_s = 1.0
 [[prepare]]
 name = "start"
@@ -46,39 +50,58 @@ def test_a_good_file_is_read_as_it_stands(tmp_path: Path) -> None:
     assert [point.name for point in product.points] == ["p_kw", "state"]
     assert product.points[1].map == {1: RunState.OFF}
     assert product.write is not None
-    assert product.write.p_set.address == 9
+    assert product.write.rows[0].register.address == 9
     assert product.prepare[0].among == frozenset({float(RunState.OFF)})
 
 
 FAULTS = [
     # what is replaced, by what, what the problem says
-    ("scale = 0.1, period_s", "scael = 0.1, period_s", "Did you mean 'scale'?"),
+    ("scale = 0.1, poll", "scael = 0.1, poll", "Did you mean 'scale'?"),
     ("address = 1,", "", "address is missing"),
-    ("address = 1,", "address = 70000,", "70000 is not an integer from 0 to 65535"),
-    ('role = "p_kw"', 'role = "power"', "'power' is not known"),
-    ('type = "i16", scale = 0.1, period_s', 'type = "int16", scale = 0.1, period_s', "Did you mean 'i16'?"),
+    ("address = 1,", "address = 70000,", "less than or equal to 65535"),
+    ('role = "p_kw"', 'role = "p_kv"', "Did you mean 'p_kw'?"),
+    ('type = "i16", scale = 0.1, poll', 'type = "int16", scale = 0.1, poll', "Did you mean 'i16'?"),
     ("fn = 3, address = 1,", "fn = 1, address = 1,", "function 1 does not read i16"),
-    ("max_age_s = 0.5", "max_age_s = 0.05", "older than this before it is read again"),
+    ('role = "state", fn', 'role = "state", di = "02030000", fn', "Keep exactly one"),
+    ("[write]", "[poll]\nfast = { period_s = 5.0, max_age_s = 1.0 }\n[write]", "before it is read again"),
     (', map = { 0x1 = "OFF" }', "", "needs a map"),
-    ('{ 0x1 = "OFF" }', '{ 0x1 = "OF" }', "Did you mean 'OFF'?"),
-    ('{ 0x1 = "OFF" }', '{ one = "OFF" }', "a code is an integer"),
-    ("max_age_s = 0.5", "max_age_s = 0.5, range = [5, -5]", "is not [lowest, highest]"),
-    ("max_age_s = 0.5", 'max_age_s = 0.5, na = "none"', "is not an integer"),
-    ("max_age_s = 0.5", "max_age_s = true", "is not a number"),
+    ('{ 0x1 = "OFF" }', '{ 0x1 = "OF" }', "'OF' is not known for role state"),
+    ('{ 0x1 = "OFF" }', '{ one = "OFF" }', "valid integer"),
+    ('poll = "fast"', 'poll = "fast", range = [5, -5]', "is not [lowest, highest]"),
+    ('poll = "fast"', 'poll = "fast", na = "none"', "valid integer"),
+    ('poll = "fast"', 'poll = "quick"', "'quick'"),
+    ('poll = "fast"', 'poll = "fast", mask = 1', "bits of i16 cannot be picked"),
+    ('poll = "fast"', 'poll = "fast", sign_by = { point = "dir", minus = [1] }', "there is no point 'dir'"),
+    ('poll = "fast"', 'poll = "fast", scale_by = { point = "state", how = "tenth" }', "'tenth'"),
+    ('poll = "fast"', 'poll = "fast", part = "battery"', "belongs to no part"),
     ('name = "state"', 'name = "p_kw"', "is there more than once"),
-    ("scale = 0.1, period_s", "scale = 0, period_s", "a scale of 0"),
+    ('role = "state"', 'role = "p_kw"', "role p_kw is there 2 times"),
+    ("scale = 0.1, poll", "scale = 0, poll", "a scale of 0"),
+    ("scale = 0.1, poll", "scale = { lv = 0.1 }, poll", "are not the variants"),
     ('protocol = "modbus"', 'protocol = "modbuss"', "Did you mean 'modbus'?"),
-    ("fn = 6, address = 9, type", "fn = 5, address = 9, type", "5 is not an integer from 6"),
+    ('protocol = "modbus"', 'protocol = "opcua"', "a product that speaks opcua has none"),
+    ("fn = 6, address = 9, type", "fn = 5, address = 9, type", "function 5 does not write i16"),
     ('address = 9, type = "i16"', 'address = 9, type = "i32"', "function 6 does not write i32"),
-    ("refresh_s = 1.0", "refresh = 1.0", "refresh_s is missing"),
-    ('point = "state"', 'point = "stat"', "Did you mean 'state'?"),
+    ('value = "p_kw" }', "value = 3 }", "none of the rows takes the power"),
+    ('value = "p_kw" }', 'value = "p_kw", per = "p_max" }', "there is no point 'p_max'"),
+    ("refresh_s = 1.0", "refresh = 1.0", "Did you mean 'refresh_s'?"),
+    ("refresh_s = 1.0", "refresh_s = 1.0\nexpires_s = 0.5", "drops the setpoint before it is sent again"),
+    ("refresh_s = 1.0", 'refresh_s = 1.0\nclamp = { charge = "limit" }', "there is no point 'limit'"),
+    ('point = "state"', 'point = "stat"', "there is no point 'stat'"),
     ('is = ["OFF"]', 'is = ["OFFF"]', "is not a value of that point"),
     ('is = ["OFF"]', 'is = ["OFF"], not = ["OFF"]', "give either"),
     ("[write]", "[writ]", "Did you mean 'write'?"),
-    ('source = "a manual"', "source = 3", "is not a text"),
+    ('source = "a manual"', "source = 3", "valid string"),
     ("[write]", "[link]\ntimeout_min_s = 2.0\n[write]", "above timeout_max_s"),
-    ("when = {", "whenn = {", "when is missing"),
-    ("points = [", "points = 3\nother = [", "is not a list"),
+    ("when = {", "whenn = {", "Did you mean 'when'?"),
+    ("points = [", "points = 3\nother = [", "valid list"),
+    ("points = [", 'texts = [{ name = "sn" }]\npoints = [', "exactly one place"),
+    ("points = [", "identity = [{}]\npoints = [", "a rule has exactly one key"),
+    (
+        '  { name = "state"',
+        '  { name = "both", sum = ["p_kw", "state"] },\n  { name = "state"',
+        "'state' is no point that stands before this one",
+    ),
 ]
 
 
@@ -91,10 +114,14 @@ def test_a_fault_is_named_with_its_place_and_a_remedy(tmp_path: Path, old: str, 
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
-    text = GOOD.replace("fn = 3, address = 1", "fn = 9, adress = 1").replace(
+    text = GOOD.replace("fn = 3, address = 1", "fn = 3, adress = 1").replace(
         "refresh_s = 1.0", "refresh_s = -1"
     )
-    assert len(problems(tmp_path, text)) >= 4
+    assert len(problems(tmp_path, text)) == 2, "each key by itself"
+    text = GOOD.replace("fn = 3, address = 1", "fn = 9, address = 1").replace(
+        "fn = 6, address = 9", "fn = 4, address = 9"
+    )
+    assert len(problems(tmp_path, text)) == 2, "what must fit together"
 
 
 def test_a_file_that_is_no_toml_is_a_problem(tmp_path: Path) -> None:
@@ -110,7 +137,7 @@ def test_an_unknown_product_names_those_that_are_known() -> None:
 def test_every_product_of_the_catalog_is_good(key: str) -> None:
     product = load_product(key)
     assert product.source
-    points = points_of(key, "dev-1", "unit-1")
+    points = points_of(product, "dev-1", "unit-1")
     assert [point.name for point in points] == [f"dev-1/{spec.name}" for spec in product.points]
     assert {point.unit for point in points} == {"unit-1"}
     roles = [point.role for point in points if point.role is not Role.OTHER]
@@ -119,7 +146,7 @@ def test_every_product_of_the_catalog_is_good(key: str) -> None:
 
 def test_the_demo_products_have_what_control_needs() -> None:
     def roles(key: str) -> set[Role]:
-        return {point.role for point in points_of(key, "d", "u")}
+        return {point.role for point in load_product(key).points}
 
     both = {Role.STATE, Role.HEARTBEAT, Role.DC_V, Role.DC_A}
     bms = both | {Role.SOC, Role.SOH, Role.CHARGE_LIMIT_A, Role.DISCHARGE_LIMIT_A, Role.ALARM_LEVEL}
@@ -140,3 +167,8 @@ def test_the_readme_names_every_key_of_a_point() -> None:
     for path in folder.glob("*/*.toml"):
         for point in tomllib.loads(path.read_text())["points"]:
             assert all(f"`{key}`" in readme for key in point), path
+
+
+def test_the_published_schema_is_that_of_the_tables() -> None:
+    path = Path(__file__).parents[2] / "drivers/catalog/schema.json"
+    assert json.loads(path.read_text()) == ProductFile.model_json_schema(by_alias=True)

@@ -241,8 +241,8 @@ def test_an_unknown_key_is_an_error_in_every_table(table: str) -> None:
         ("import_kw", "1979-05-27", "CFG-013"),
         ("unit_id", "1.0", "CFG-013"),
         ("unit_id", "true", "CFG-013"),
-        ("unit_id", "0", "CFG-012"),
-        ("unit_id", "248", "CFG-012"),
+        ("unit_id", "-1", "CFG-012"),
+        ("unit_id", "256", "CFG-012"),
         ("soc_min", "-0.1", "CFG-012"),
         ("delay_s", "11", "CFG-012"),
         ("margin_kw", "360", "CFG-022"),
@@ -380,3 +380,10 @@ def test_no_damage_to_the_file_ends_in_anything_but_problems(data: st.DataObject
         assert error.problems
         for problem in error.problems:
             assert 1 <= line_of(problem) <= len(text.split("\n"))
+
+
+@pytest.mark.parametrize("unit_id", [0, 248])
+def test_a_serial_line_has_no_unit_of_that_number(unit_id: int) -> None:
+    (problem,) = problems_of(f"unit_id = {unit_id}".join(DEMO.rsplit("unit_id = 1", 1)))
+    assert problem.code == "CFG-012"
+    assert "serial" in problem.what

@@ -6,10 +6,11 @@ import time
 import numpy as np
 import pytest
 
-from drivers.catalog.loader import load_product, points_of
+from drivers.catalog.loader import load_product
 from drivers.driver import Nameplate
-from drivers.modbus.build import ModbusSpec, open_devices
+from drivers.modbus.build import open_devices
 from drivers.modbus.event import EventCode
+from drivers.modbus.spec import ModbusSpec
 from models.errors import ConfigError
 from models.point import Quality, Role, RunState
 from models.proposal import Setpoint
@@ -37,7 +38,7 @@ class Rig:
         self.events: list[tuple[str, str, str]] = []
         specs = []
         for name, product, url, unit_id, nameplate in rows:
-            sink = bench.MemorySink(len(points_of(product, name, "u")))
+            sink = bench.MemorySink(len(load_product(product).points))
             specs.append(ModbusSpec(name, "u", product, url, unit_id, nameplate, sink))
         self.sinks = {spec.name: spec.sink for spec in specs}
         self.devices = {d.name: d for d in open_devices(specs, lambda *event: self.events.append(event))}

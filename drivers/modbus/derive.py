@@ -1,0 +1,138 @@
+"""Values that depend on other points of the same device: signs, scale factors, sums, alarm levels.
+
+Nothing is ever guessed: while one of the points that a value depends on is unknown or too old, the value
+is BAD. A derived value is as old as the oldest reading in it.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from drivers.catalog.product import By, PointSpec
+from models.point import AlarmLevel, Quality
+from models.units import seconds_to_ns
+
+UNMAPPED = AlarmLevel.STOP
+"""Level of a bit or code that the catalog does not know: whatever it means, it is no leave to go on."""
+
+
+class Readings:
+    """The newest reading of every point of a device, as arrays of shape (P,)."""
+
+    def __init__(self, specs: Sequence[PointSpec]) -> None:
+        size = len(specs)
+        self.value = np.full(size, np.nan)
+        self.quality = np.zeros(size, np.uint8)
+        self.t_ns = np.zeros(size, np.int64)
+        self._max_age_ns = [seconds_to_ns(spec.max_age_s) for spec in specs]
+
+    def known(self, i: int, now_ns: int) -> float:
+        """Return a value that may be used, or NaN."""
+        fresh = now_ns - self.t_ns[i] <= self._max_age_ns[i]
+        return float(self.value[i]) if fresh and self.quality[i] == Quality.GOOD else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How one point follows from others."""
+
+    target: int
+    of: tuple[int, ...]
+    """Positions that it needs; for a point that is only changed, itself first."""
+    compute: Callable[[list[float]], float]
+
+
+def rules_of(specs: Sequence[PointSpec]) -> tuple[Rule, ...]:
+    """Return the rules of a device in the order in which they must run."""
+    position = {spec.name: i for i, spec in enumerate(specs)}
+    changed = [_changed(i, spec, position) for i, spec in enumerate(specs) if spec.by and not spec.derivation]
+    derived = [_derived(i, spec, position, specs) for i, spec in enumerate(specs) if spec.derivation]
+    return (*changed, *derived)
+
+
+def after(rules: Sequence[Rule], read: Sequence[int]) -> tuple[Rule, ...]:
+    """Return the rules that must run when the points ``read`` are new."""
+    touched, result = set(read), []
+    for rule in rules:
+        if touched.intersection(rule.of):
+            touched.add(rule.target)
+            result.append(rule)
+    return tuple(result)
+
+
+def _in_range(spec: PointSpec, value: float) -> float:
+    return value if spec.lo <= value <= spec.hi else math.nan
+
+
+def _changed(i: int, spec: PointSpec, position: dict[str, int]) -> Rule:
+    def compute(values: list[float]) -> float:
+        result = values[0]
+        for by, other in zip(spec.by, values[1:], strict=True):
+            result *= _factor(by, other)
+        return _in_range(spec, result)
+
+    return Rule(i, (i, *(position[by.point] for by in spec.by)), compute)
+
+
+def _factor(by: By, other: float) -> float:
+    if by.how == "factor":
+        return other
+    if by.how == "power_of_ten":
+        return 10.0**other if abs(other) <= 10.0 else math.nan
+    return -1.0 if other in by.minus else 1.0
+
+
+def _derived(i: int, spec: PointSpec, position: dict[str, int], specs: Sequence[PointSpec]) -> Rule:
+    of = tuple(position[name] for name in spec.of)
+    if spec.derivation == "worst":
+        sources = [specs[k] for k in of]
+        return Rule(i, of, lambda values: float(max(map(alarm_level, sources, values))))
+    combine = COMBINE[spec.derivation]
+
+    def compute(values: list[float]) -> float:
+        return _in_range(spec, combine(values) * spec.scale + spec.add)
+
+    return Rule(i, of, compute)
+
+
+def _ratio(values: list[float]) -> float:
+    return values[0] / values[1] if values[1] else math.nan
+
+
+COMBINE: dict[str, Callable[[list[float]], float]] = {
+    "sum": math.fsum,
+    "product": math.prod,
+    "ratio": _ratio,
+}
+
+
+def alarm_level(spec: PointSpec, value: float) -> AlarmLevel:
+    """Return how severe an alarm word or code of a device is; one that already is a level stays it."""
+    if not spec.alarm_levels:
+        return AlarmLevel(int(value)) if 0 <= value <= AlarmLevel.TRIP else UNMAPPED
+    code = int(value)
+    if not spec.alarm_by_bit:
+        return spec.alarm_levels.get(code, UNMAPPED)
+    bits = (bit for bit in range(64) if code >> bit & 1)
+    return max((spec.alarm_levels.get(bit, UNMAPPED) for bit in bits), default=AlarmLevel.NONE)
+
+
+def run(rules: Sequence[Rule], plain: Readings, final: Readings, now_ns: int) -> None:
+    """Bring the values that follow from others up to date.
+
+    Args:
+        rules: of :func:`after`.
+        plain: what the registers say.
+        final: what they mean; the targets are written.
+        now_ns: monotonic time of the last reading.
+    """
+    for rule in rules:
+        itself = rule.target == rule.of[0]
+        known = [(plain if i == rule.target else final).known(i, now_ns) for i in rule.of]
+        value = math.nan if any(map(math.isnan, known)) else rule.compute(known)
+        good = math.isfinite(value)
+        final.value[rule.target] = value if good else math.nan
+        final.quality[rule.target] = Quality.GOOD if good else Quality.BAD
+        final.t_ns[rule.target] = plain.t_ns[rule.target] if itself else final.t_ns[list(rule.of)].min()
