@@ -1,15 +1,15 @@
-"""OPC UA devices: one session, one subscription, read only.
+"""OPC UA devices: one session, one subscription, one writer.
 
 A subscription reports changes alone, so a constant value needs another proof that it still holds. Here every
 publish response of the server, also an empty one (a keep-alive, OPC 10000-4 5.14.1), confirms all values:
 they get its time of receipt. When the server is silent for a third of the smallest maximum age, all values
-are read in one request. So nothing that is constant goes stale while the server answers, and everything does
-when it does not. A server that does not take all nodes into the subscription is polled instead.
+are read in one go. So nothing that is constant goes stale while the server answers, and everything does
+when it does not. A server that does not take all nodes into the subscription, or looks at them more seldom
+than their maximum age, is polled instead.
 
 Runs in a process of its own (``edge.controller.host``): decoding a burst of notifications blocks for
-milliseconds. The session is ours to renew: it is opened anew, nodes are looked up by browse path and
-namespace URI again (the index may have changed with a restart of the server) and the subscription is made
-again.
+milliseconds. The session is ours to renew: it is opened anew, nodes are looked up again (a namespace index
+may have changed with a restart of the server) and the subscription is made again.
 """
 
 import asyncio
@@ -17,113 +17,81 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from asyncua import ua
 from asyncua.client.client import Client
-from asyncua.common.node import Node
-from asyncua.common.subscription import DataChangeEvent, OverflowPolicy, Subscription
-from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaerrors import UaError, UaStatusCodeError
 from numpy.typing import NDArray
 
-from drivers.catalog.product import PointSpec, Product
-from drivers.driver import Counters, Sink
-from models.errors import BadReply, DriverError, NoReply
+from drivers.catalog.product import Product
+from drivers.driver import Counters, Mail, Nameplate, Sink
+from drivers.opcua_event import EventCode
+from drivers.opcua_listen import SESSION_MS, Listener
+from drivers.opcua_nodes import REQUEST_S, Limits, look_up, read_limits, read_values
+from drivers.opcua_security import InsecureLink, Link, secure
+from drivers.opcua_value import judge, parts
+from drivers.opcua_write import Box, Writer
+from models.errors import BadReply, NoReply
 from models.point import Point, Quality
 from models.proposal import Setpoint
 from models.units import NS_PER_S
 
-REQUEST_S = 1.0
-"""No request may take longer; a late answer is worth less than a fresh session."""
-SESSION_MS = 30_000
-"""A server forgets our lost session after this, so that its few places do not run out."""
 TICK_S = 0.1
 BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
-QUEUE = 4000
-FIRST_NUMBER = 1
-"""Sequence numbers start again with 1 after 2**32 - 1."""
-LAST_KNOWN = frozenset(
-    {StatusCodes.UncertainLastUsableValue, StatusCodes.UncertainNoCommunicationLastUsableValue}
-)
-"""The server itself says that it has lost the source and repeats an old value."""
-PERMANENT = (StatusCodes.BadNodeIdUnknown, StatusCodes.BadNodeIdInvalid)
-"""The address space is not the one in which we have looked up the nodes."""
-
-
-def quality_of(status: ua.StatusCode | None) -> Quality:
-    """Return what a status code is worth; none means Good (OPC 10000-4 7.11)."""
-    code = 0 if status is None else status.value
-    if code in LAST_KNOWN:
-        return Quality.STALE
-    return (Quality.GOOD, Quality.UNCERTAIN, Quality.BAD, Quality.BAD)[code >> 30]
-
-
-def decode(spec: PointSpec, data: ua.DataValue) -> tuple[float, Quality]:
-    """Return value and quality of one data value; what is no number, out of range or unmapped is BAD."""
-    quality = quality_of(data.StatusCode)
-    raw = None if data.Value is None else data.Value.Value
-    if quality is Quality.BAD or not isinstance(raw, int | float):
-        return math.nan, Quality.BAD
-    if spec.map:
-        value = spec.map.get(int(raw), math.nan) if raw == raw // 1 else math.nan
-    else:
-        value = float(raw) * spec.scale + spec.add
-    if not (math.isfinite(value) and spec.lo <= value <= spec.hi):
-        return math.nan, Quality.BAD
-    return value, quality
-
-
-class _Listener(Subscription):
-    """A subscription that notes when it was heard and whether anything got lost on the way."""
-
-    heard_ns: int = 0
-    lost: bool = False
-    _expected: int = 0
-    """Number of the next message with notifications; a keep-alive carries it too, without using it up."""
-
-    async def publish_callback(self, publish_result: ua.PublishResult) -> None:
-        """Take one publish response; called by asyncua's publish loop."""
-        message = publish_result.NotificationMessage
-        notified = message.NotificationData or ()
-        await super().publish_callback(publish_result)
-        if any(isinstance(part, ua.StatusChangeNotification) for part in notified):
-            return  # the end of the subscription proves nothing about values
-        number = int(message.SequenceNumber)
-        if self._expected and number not in (self._expected, FIRST_NUMBER):
-            self.lost = True
-        self._expected = number + bool(notified)
-        self.heard_ns = time.monotonic_ns()
 
 
 class OpcUa:
     """One OPC UA server as a device; implements ``drivers.driver.Driver``."""
 
-    def __init__(self, name: str, url: str, product: Product, points: Sequence[Point], sink: Sink) -> None:
+    def __init__(
+        self,
+        name: str,
+        link: Link,
+        product: Product,
+        points: Sequence[Point],
+        sink: Sink,
+        *,
+        nameplate: Nameplate | None = None,
+        mail: Box | None = None,
+        on_event: Callable[[str, str, str], None] = lambda *_: None,
+    ) -> None:
         """Nothing is opened yet.
 
         Args:
             name: of the device.
-            url: ``opc.tcp://host:port/path``.
+            link: where the server is, how the link is protected, and whom it trusts.
             product: from the catalog, protocol opcua.
             points: of the device, in the order of the product's points.
             sink: the device's slice of the image.
+            nameplate: what the device may be asked for; without it no setpoint passes the door.
+            mail: where another process puts the newest setpoint; without it ``offer`` brings it.
+            on_event: ``on_event(code, device, what)``, called in the driver's thread.
         """
         self.name = name
         self.points = points
         self.counters = Counters()
-        self._url = url
+        self._link = link
         self._product = product
         self._sink = sink
+        self._mail = Mail()
+        self._on_event = on_event
+        self._writer: Writer | None = None
+        if product.write is not None:
+            args = nameplate, mail or self._mail, self.counters, self._tell, self._value_of
+            self._writer = Writer(product.write, *args)
         size = len(product.points)
         self._all = np.arange(size, dtype=np.intp)
         self._value: NDArray[np.float64] = np.full(size, np.nan)
         self._quality: NDArray[np.uint8] = np.zeros(size, np.uint8)
-        self._at: dict[ua.NodeId, list[int]] = {}
+        self._nodes: list[ua.NodeId] = []
+        self._users: list[list[int]] = []
+        """Points of each node; the place in this list is the handle of the node."""
         self._heard_ns = 0
-        self._flushing = False
         self._ask_ns = round(min(spec.max_age_s for spec in product.points) / 3 * NS_PER_S)
+        self._trouble = ""
+        self._told: set[tuple[EventCode, str]] = set()
         self._stop = threading.Event()
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -139,18 +107,36 @@ class OpcUa:
         return self._thread.is_alive()
 
     def offer(self, setpoint: Setpoint) -> None:
-        """Refuse: no product of this protocol takes setpoints."""
-        self.counters.door_refused += 1
+        """Hand over the newest setpoint; refused when the product takes none."""
+        if self._writer is None:
+            self.counters.door_refused += 1
+        self._mail.newest = setpoint
 
     def stop(self) -> None:
-        """Close the session; the readings become stale."""
+        """Release the device and close the session; the readings become stale."""
         self._stop.set()
         loop, task = self._loop, self._task
         if loop is not None and task is not None:
             with contextlib.suppress(RuntimeError):  # the loop may just have ended by itself
                 loop.call_soon_threadsafe(task.cancel)
         if self._thread.is_alive():
-            self._thread.join(3 * REQUEST_S)
+            self._thread.join(5 * REQUEST_S)
+
+    def _value_of(self, name: str) -> float:
+        """Return the present value of a point, NaN when it is not known well."""
+        for point, spec in enumerate(self._product.points):
+            if spec.name == name and self._quality[point] == Quality.GOOD:
+                return float(self._value[point])
+        return math.nan
+
+    def _tell(self, code: str, what: str) -> None:
+        self._on_event(code, self.name, what)
+
+    def _tell_once(self, code: EventCode, what: str) -> None:
+        """Tell what holds for as long as this process lives, and is found again in each session."""
+        if (code, what) not in self._told:
+            self._told.add((code, what))
+            self._tell(code, what)
 
     def _run(self) -> None:
         with contextlib.suppress(asyncio.CancelledError):
@@ -167,22 +153,28 @@ class OpcUa:
             except asyncio.CancelledError as error:
                 if self._stop.is_set():
                     raise
-                self._count_failure(error)  # only ``stop`` ends us; the library cancelled its own request
+                self._failed(error)  # only ``stop`` ends us; the library cancelled its own request
             except Exception as error:  # noqa: BLE001 - top loop of the driver: asyncua lets anything escape
-                self._count_failure(error)
+                self._failed(error)
             finally:
                 self._mark_lost()
             failures = 0 if self._heard_ns > began_ns else failures + 1
             await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
             self.counters.reconnects += 1
 
-    def _count_failure(self, error: BaseException) -> None:
+    def _failed(self, error: BaseException) -> None:
+        """Count a session that has ended, and tell when it is for another reason than the last one."""
         if isinstance(error, TimeoutError | OSError | NoReply):
             self.counters.timeouts += 1
         elif isinstance(error, UaStatusCodeError):
             self.counters.refused += 1
         else:
             self.counters.bad_replies += 1
+        code = EventCode.INSECURE if isinstance(error, InsecureLink) else EventCode.OFFLINE
+        what = str(error) or type(error).__name__
+        if what != self._trouble:
+            self._trouble = what
+            self._tell(code, what)
 
     def _mark_lost(self) -> None:
         """Keep the last values, but say that nobody vouches for them any more."""
@@ -192,128 +184,111 @@ class OpcUa:
         self._sink.count(self.counters)
 
     async def _session(self) -> None:
-        """Connect, look up, subscribe and listen until something breaks."""
-        client = Client(self._url, timeout=REQUEST_S)
+        """Connect, look up, subscribe, listen and write until something breaks."""
+        client = Client(self._link.url, timeout=REQUEST_S)
         client.session_timeout = SESSION_MS
         client.name = client.description = "yunchu"
-        client.application_uri = "urn:yunchu:edge"
+        for remark in await secure(client, self._link.security):
+            self._tell_once(EventCode.CERTIFICATE, remark)
         await asyncio.wait_for(client.connect(), 3 * REQUEST_S)
+        writing = False
         try:
-            nodes = await self._look_up(client)
+            limits = await read_limits(client)
+            await self._look_up(client, limits)
+            if self._writer is not None:
+                await self._writer.look_up(client, self._product.link.namespace, limits)
+                writing = True
+            await self._ask(client, limits)
             self.counters.online = True
-            await self._ask(client, nodes)
-            listener = await self._subscribe(client, nodes)
-            if listener is None:
-                await self._poll(client, nodes)
-                return
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._listen(listener))
-                group.create_task(self._watch(client, nodes, listener))
+            self._trouble = ""
+            self._tell(EventCode.ONLINE, f"{len(self._nodes)} nodes at {self._link.url}")
+            await self._work(client, limits)
         except ExceptionGroup as several:
             raise several.exceptions[0] from several
         finally:
             with contextlib.suppress(TimeoutError, OSError, UaError):
+                if writing and self._writer is not None and self._stop.is_set():
+                    await self._writer.release(client)
+            with contextlib.suppress(TimeoutError, OSError, UaError):
                 await asyncio.wait_for(client.disconnect(), REQUEST_S)
 
-    async def _look_up(self, client: Client) -> list[Node]:
-        """Find the nodes of all points with one request; a missing one leaves its point BAD."""
-        uris = await client.get_namespace_array()
-        uri = self._product.link.namespace
-        if uri not in uris:
-            raise BadReply(f"the server has no namespace {uri}")
-        index = uris.index(uri)
-        paths = ["".join(f"/{index}:{name}" for name in spec.node) for spec in self._product.points]
-        results = await client.translate_browsepaths(client.nodes.objects.nodeid, paths)
-        self._at = {}
-        for point, result in enumerate(results):
-            if result.StatusCode.is_good() and result.Targets:
-                self._at.setdefault(result.Targets[0].TargetId, []).append(point)
-            else:
-                self.counters.refused += 1
-                self._value[point], self._quality[point] = math.nan, Quality.BAD
-        if not self._at:
+    async def _look_up(self, client: Client, limits: Limits) -> None:
+        """Find the nodes of all points; a missing one leaves its point BAD."""
+        specs = self._product.points
+        found = await look_up(client, [spec.node for spec in specs], self._product.link.namespace, limits)
+        users: dict[ua.NodeId, list[int]] = {}
+        for point, node in enumerate(found):
+            if node is not None:
+                users.setdefault(node, []).append(point)
+                continue
+            self.counters.refused += 1
+            self._value[point], self._quality[point] = math.nan, Quality.BAD
+            self._tell_once(EventCode.READ_REFUSED, f"no node {'/'.join(specs[point].node)}")
+        if not users:
             raise BadReply("the server has none of the nodes")
-        return [client.get_node(node) for node in self._at]
+        self._nodes, self._users = list(users), list(users.values())
 
-    async def _subscribe(self, client: Client, nodes: list[Node]) -> _Listener | None:
-        """Subscribe to all nodes; None when the server does not take every one of them."""
-        fastest_s = min(spec.period_s for spec in self._product.points)
-        params = ua.CreateSubscriptionParameters(
-            RequestedPublishingInterval=fastest_s * 1000.0,
-            RequestedLifetimeCount=round(SESSION_MS / 1000.0 / fastest_s),
-            RequestedMaxKeepAliveCount=1,
-            MaxNotificationsPerPublish=0,
-            PublishingEnabled=True,
-        )
-        listener = _Listener(
-            client.uaclient.session, params, queue_maxsize=QUEUE, overflow=OverflowPolicy.DISCONNECT
-        )
-        # Iterator mode drops silently unless this policy tells; then everything is read again.
-        listener.set_overflow_disconnect_handler(lambda: setattr(listener, "lost", True))
-        await listener.init()
-        for period_s, group in self._by_period(nodes).items():
-            sampling = ua.Duration(period_s * 1000.0)
-            results = await listener.subscribe_data_change(group, queuesize=1, sampling_interval=sampling)
-            refused = sum(isinstance(result, ua.StatusCode) for result in results)
-            if refused:
-                self.counters.refused += refused
-                await listener.delete()
-                return None
+    async def _work(self, client: Client, limits: Limits) -> None:
+        async with asyncio.TaskGroup() as group:
+            listener = await self._subscribe(client, limits)
+            if listener is None:
+                group.create_task(self._poll(client, limits))
+            else:
+                group.create_task(self._watch(client, limits, listener))
+            if self._writer is not None:
+                group.create_task(self._writer.run(client))
+
+    async def _subscribe(self, client: Client, limits: Limits) -> Listener | None:
+        """Subscribe to all nodes; None when the server does not watch every one of them as needed."""
+        specs = self._product.points
+        listener = Listener(self._take, lambda: self._publish(listener.heard_ns))
+        await listener.open(client, min(spec.period_s for spec in specs))
+        groups: dict[float, list[tuple[int, ua.NodeId]]] = {}
+        for handle, node in enumerate(self._nodes):
+            period_s = min(specs[point].period_s for point in self._users[handle])
+            groups.setdefault(period_s, []).append((handle, node))
+        refused = 0
+        for period_s, nodes in groups.items():
+            slowest_s, short = await listener.add(client, nodes, period_s, limits)
+            refused += short
+            oldest_s = min(specs[point].max_age_s for handle, _ in nodes for point in self._users[handle])
+            if slowest_s > oldest_s:
+                what = (
+                    f"notifications up to {slowest_s:g} s late, wanted every {period_s:g} s; values are read"
+                )
+                self._tell_once(EventCode.SLOWER, what)
+                refused += len(nodes)
+        if refused:
+            self.counters.refused += refused
+            await listener.close(client)
+            return None
         return listener
 
-    def _by_period(self, nodes: list[Node]) -> dict[float, list[Node]]:
-        groups: dict[float, list[Node]] = {}
-        for node in nodes:
-            period_s = min(self._product.points[point].period_s for point in self._at[node.nodeid])
-            groups.setdefault(period_s, []).append(node)
-        return groups
-
-    async def _listen(self, listener: _Listener) -> None:
-        """Take every notification; what arrived together is published together."""
-        loop = asyncio.get_running_loop()
-        async for event in listener:
-            if not isinstance(event, DataChangeEvent):
-                raise NoReply("the server has ended the subscription")
-            self._take(event.node.nodeid, event.data.monitored_item.Value)
-            if not self._flushing:
-                self._flushing = True
-                loop.call_soon(self._flush, listener)
-        raise NoReply("the subscription has ended")
-
-    async def _watch(self, client: Client, nodes: list[Node], listener: _Listener) -> None:
-        """Let a keep-alive confirm the values, and ask when there are none or something was lost."""
+    async def _watch(self, client: Client, limits: Limits, listener: Listener) -> None:
+        """Ask for all values when there are no keep-alives or something was lost."""
         while True:
             await asyncio.sleep(TICK_S)
+            if listener.ended:
+                raise NoReply("the server has ended the subscription")
             if listener.lost or time.monotonic_ns() - listener.heard_ns > self._ask_ns:
                 self.counters.bad_replies += listener.lost
                 listener.lost = False
-                await self._ask(client, nodes)
-            elif listener.heard_ns > self._heard_ns:
-                self._flush(listener)
+                await self._ask(client, limits)
 
-    async def _poll(self, client: Client, nodes: list[Node]) -> None:
+    async def _poll(self, client: Client, limits: Limits) -> None:
         while True:
             await asyncio.sleep(self._ask_ns / NS_PER_S)
-            await self._ask(client, nodes)
+            await self._ask(client, limits)
 
-    async def _ask(self, client: Client, nodes: list[Node]) -> None:
-        """Read all values in one request."""
-        values = await asyncio.wait_for(client.read_attributes(nodes), REQUEST_S)
-        if len(values) != len(nodes):
-            raise BadReply(f"{len(values)} values for {len(nodes)} nodes")
-        for node, value in zip(nodes, values, strict=True):
-            if value.StatusCode is not None and value.StatusCode.value in PERMANENT:
-                raise DriverError(f"{node} is gone")
-            self._take(node.nodeid, value)
+    async def _ask(self, client: Client, limits: Limits) -> None:
+        """Read all values."""
+        for handle, value in enumerate(await read_values(client, self._nodes, limits)):
+            self._take(handle, *parts(value))
         self._publish(time.monotonic_ns())
 
-    def _take(self, node: ua.NodeId, data: ua.DataValue) -> None:
-        for point in self._at[node]:
-            self._value[point], self._quality[point] = decode(self._product.points[point], data)
-
-    def _flush(self, listener: _Listener) -> None:
-        self._flushing = False
-        self._publish(listener.heard_ns)
+    def _take(self, handle: int, content: object, code: int) -> None:
+        for point in self._users[handle]:
+            self._value[point], self._quality[point] = judge(self._product.points[point], content, code)
 
     def _publish(self, heard_ns: int) -> None:
         """Put all values into the image: at ``heard_ns`` the server vouched for every one of them."""
