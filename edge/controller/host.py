@@ -13,8 +13,13 @@ from pathlib import Path
 import click
 
 from drivers.catalog.loader import load_product, points_of
+from drivers.driver import Nameplate
 from drivers.opcua import OpcUa
-from edge.config import loads
+from drivers.opcua_security import Link
+from edge.config import SiteConfig, loads
+from edge.config_tables import DeviceTable
+from edge.controller.mail import SharedMail, path_of
+from edge.events import Events
 from edge.image import SharedImage
 from edge.launch import die_with_parent
 from models.errors import ConfigError, Problem
@@ -23,24 +28,40 @@ SECONDS_MAY_PASS = 1.0
 
 
 def open_driver(config_path: Path, run_dir: Path, name: str) -> OpcUa:
-    """Build the driver of one device on its slice of the running site's image.
+    """Build the driver of one device on its slice of the running site's image, and on its setpoints.
 
     Raises:
         ConfigError: the site has no such device, or its image is of another configuration.
-        StoreError: there is no image.
+        StoreError: there is no image, or no setpoints for a device that takes some.
+        BusyError: another host runs the device.
     """
     config = loads(config_path.read_text("utf-8-sig"), config_path, check_files=False)
     device = next((device for device in config.devices if device.name == name), None)
     if device is None:
         known = ", ".join(device.name for device in config.devices)
         raise ConfigError([Problem("HOST-001", name, "there is no such device", f"Known: {known}")])
-    product = load_product(device.product)
+    product = load_product(device.product, device.variant)
     points = points_of(product, device.name, device.unit)
     image = SharedImage.open(run_dir / "image", writable=True)
     if tuple(point for point in image.points if point.device == name) != points:
         what = "the running image is of another configuration"
         raise ConfigError([Problem("HOST-002", name, what, "Restart the controller")])
-    return OpcUa(device.name, device.link, product, points, image.slice(device.name))
+    return OpcUa(
+        device.name,
+        Link(device.link),
+        product,
+        points,
+        image.slice(device.name),
+        nameplate=_nameplate(config, device),
+        mail=SharedMail(path_of(run_dir, name)) if product.write else None,
+        on_event=Events(run_dir / "events.jsonl", f"host {name}").emit,
+    )
+
+
+def _nameplate(config: SiteConfig, device: DeviceTable) -> Nameplate | None:
+    """Return what the unit of the device may be asked for; None when it takes no setpoints."""
+    limits = (Nameplate(b.p_min_kw, b.p_max_kw) for b in config.batteries if b.name in device.units)
+    return next(limits, None)
 
 
 def run(config_path: Path, run_dir: Path, name: str, parent: int) -> None:
