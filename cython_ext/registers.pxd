@@ -5,11 +5,14 @@ cdef struct Field:
     uint8_t kind
     uint8_t low_word_first
     uint8_t byte_swap
-    uint8_t has_na
     int32_t at              # first byte in the block; first bit for BIT
     int32_t shift
+    int32_t na_count
+    int32_t code_count
     uint64_t mask
-    uint64_t na             # bit pattern that means "not available"
+    uint64_t* na            # bit patterns that mean "not available"
+    double* code            # in ascending order, or no mapping
+    double* meaning         # of each code
     double scale
     double add
     double lo

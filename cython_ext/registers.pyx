@@ -2,10 +2,11 @@
 
 Design: scalar kernels without Python, then one loop over the compiled table, then a shell that checks sizes.
 A field that does not lie inside the block, says "not available", is not finite or is out of its range becomes
-NaN with quality BAD; nothing else can happen to it. ``tests/cython_ext/test_registers.py`` holds the twin in
+NaN with quality BAD, and so does a code that its mapping does not have; nothing else can happen. ``tests/cython_ext/test_registers.py`` holds the twin in
 plain Python which is the specification.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from libc.math cimport NAN, fabs, isfinite, nextafterf, rint, trunc
@@ -35,11 +36,12 @@ class Row(NamedTuple):
     byte_swap: bool = False
     mask: int = 0xFFFF_FFFF_FFFF_FFFF
     shift: int = 0
-    na: int = -1
+    na: int | tuple[int, ...] = -1
     scale: float = 1.0
     add: float = 0.0
     lo: float = float("-inf")
     hi: float = float("inf")
+    codes: Mapping[int, float] = {}
 
 
 cdef void fill_crc_table() noexcept nogil:
@@ -89,9 +91,21 @@ cdef double number(uint64_t raw, int kind) noexcept nogil:
     return <double>raw
 
 
+cdef double meaning_of(const Field* field, double code) noexcept nogil:
+    cdef int low = 0, high = field.code_count, middle
+    while low < high:
+        middle = (low + high) >> 1
+        if field.code[middle] < code:
+            low = middle + 1
+        else:
+            high = middle
+    return field.meaning[low] if low < field.code_count and field.code[low] == code else NAN
+
+
 cdef double field_value(const Field* field, const uint8_t* block, Py_ssize_t size) noexcept nogil:
     cdef uint64_t raw
     cdef double real
+    cdef int i
     if field.kind == BIT:
         if field.at >= 8 * size:
             return NAN
@@ -100,10 +114,14 @@ cdef double field_value(const Field* field, const uint8_t* block, Py_ssize_t siz
         if field.at + 2 * WIDTH[field.kind] > size:
             return NAN
         raw = pattern(block + field.at, WIDTH[field.kind], field.low_word_first, field.byte_swap)
-        if field.has_na and raw == field.na:
-            return NAN
+        for i in range(field.na_count):
+            if raw == field.na[i]:
+                return NAN
         raw = (raw & field.mask) >> field.shift
-    real = number(raw, field.kind) * field.scale
+    real = number(raw, field.kind)
+    if field.code_count:
+        real = meaning_of(field, real)
+    real = real * field.scale
     if field.add != 0.0:
         real = real + field.add
     if isfinite(real) and field.lo <= real <= field.hi:
@@ -165,22 +183,46 @@ cdef int encode_words(
     return 2 * words
 
 
+def _patterns(row):
+    """Return the patterns of a row that mean "not available"."""
+    if isinstance(row.na, int):
+        return () if row.na < 0 else (row.na,)
+    return row.na
+
+
 cdef class Table:
     """The fields of one block, compiled once."""
 
     cdef Field* fields
+    cdef uint64_t* patterns         # "not available" of all fields
+    cdef double* codes              # codes of all fields, then what they mean
     cdef readonly Py_ssize_t size
 
     def __cinit__(self, rows):
+        cdef Py_ssize_t i, k
+        cdef uint64_t* pattern_at
+        cdef double* code_at
+        cdef Field* field
         self.size = len(rows)
         self.fields = <Field*>calloc(max(1, self.size), sizeof(Field))
-        if self.fields is NULL:
+        self.patterns = <uint64_t*>calloc(sum([len(_patterns(row)) for row in rows], 1), sizeof(uint64_t))
+        self.codes = <double*>calloc(2 * sum([len(row.codes) for row in rows], 1), sizeof(double))
+        if self.fields is NULL or self.patterns is NULL or self.codes is NULL:
             raise MemoryError
-
-    def __init__(self, rows):
-        cdef Py_ssize_t i
+        pattern_at, code_at = self.patterns, self.codes
         for i, row in enumerate(rows):
-            self._set(&self.fields[i], row)
+            field = &self.fields[i]
+            self._set(field, row)
+            field.na = pattern_at
+            for pattern in _patterns(row):
+                pattern_at[field.na_count] = pattern
+                field.na_count += 1
+            pattern_at += field.na_count
+            field.code_count = len(row.codes)
+            field.code, field.meaning = code_at, code_at + field.code_count
+            for k, code in enumerate(sorted(row.codes)):
+                field.code[k], field.meaning[k] = code, row.codes[code]
+            code_at += 2 * field.code_count
 
     cdef int _set(self, Field* field, row) except -1:
         if not 0 <= row.kind < len(KINDS):
@@ -195,8 +237,6 @@ cdef class Table:
         field.byte_swap = row.byte_swap
         field.mask = row.mask
         field.shift = row.shift
-        field.has_na = row.na >= 0
-        field.na = max(0, row.na)
         field.scale = row.scale
         field.add = row.add
         field.lo = row.lo
@@ -205,6 +245,8 @@ cdef class Table:
 
     def __dealloc__(self):
         free(self.fields)
+        free(self.patterns)
+        free(self.codes)
 
     def decode(self, const uint8_t[::1] block, double[::1] value, uint8_t[::1] quality):
         cdef int good

@@ -19,6 +19,8 @@ Hole = tuple[int, int, int]
 """Function, first and last register of what must never be read."""
 RTU_BYTES = 8 + 5
 """Bytes of a read on the serial line besides its registers: the request, and what frames the reply."""
+MOST_WAYS = 500
+"""So many ways are followed at once; the register lists of real products need up to 90."""
 TURNAROUND_S = 0.005
 """What a serial device takes to answer; a guess, since only the time in use shows it."""
 
@@ -120,8 +122,9 @@ def plan_reads(
     The sum of cost over period is the least of all sets in which a read has one unit, one function and no
     more than ``max_registers``; each point lies wholly in one read whose period is not longer than its own;
     and no read has a hole, or a gap longer than ``max_gap``: registers that no point of that unit and
-    function lies in. This holds over all periods together. Points without a function (derived ones) are
-    left out; a point that is longer than ``max_registers`` has a read of its own.
+    function lies in. This holds over all periods together (and as long as MOST_WAYS are enough; beyond, the
+    cheapest so far are followed). Points without a function (derived ones) are left out; a point that is
+    longer than ``max_registers`` has a read of its own.
 
     Args:
         points: the points of one device.
@@ -268,6 +271,8 @@ def _unbeaten(ways: list[_Way], following: int, rule: _Rule) -> list[_Way]:
     for way in sorted(ways, key=lambda way: way.cost):
         if not any(_beats(other, way, following, rule) for other in kept):
             kept.append(way)
+            if len(kept) == MOST_WAYS:
+                break
     return kept
 
 

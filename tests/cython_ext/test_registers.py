@@ -30,12 +30,14 @@ def twin_value(row: Row, block: bytes) -> float:
         words = words[::-1] if row.low_word_first else words
         data = b"".join(word[::-1] if row.byte_swap else word for word in words)
         pattern = int.from_bytes(data, "big")
-        if pattern == row.na:
+        if pattern in (row.na if isinstance(row.na, tuple) else (row.na,)):
             return math.nan
         if name.startswith("u"):
             real = float((pattern & row.mask) >> row.shift)
         else:
             real = float(struct.unpack(">" + FORMATS[name], data)[0])
+    if row.codes:
+        real = row.codes.get(real, math.nan)
     real = real * row.scale + row.add
     return real if math.isfinite(real) and row.lo <= real <= row.hi else math.nan
 
@@ -54,6 +56,9 @@ def same(a: float, b: float) -> bool:
 def rows(draw: st.DrawFn) -> Row:
     kind = draw(st.integers(0, len(KINDS) - 1))
     unsigned = KINDS[kind].startswith("u")
+    patterns = st.sampled_from([0, 0xFFFF, 0x8000, 0xFFFF_FFFF, 0x8000_0000, 0x7FC0_0000])
+    numbers = st.sampled_from([0, 1, 255, 32_768, 65_535, -1, -32_768, 2**32 - 1]) | st.integers(-300, 70_000)
+    meanings = st.dictionaries(numbers, st.integers(-5, 5).map(float), min_size=1, max_size=9)
     ends = sorted([draw(st.floats(-1e6, 1e6)), draw(st.floats(-1e6, 1e6))])
     lo, hi = ends if draw(st.booleans()) else (-math.inf, math.inf)
     return Row(
@@ -63,11 +68,12 @@ def rows(draw: st.DrawFn) -> Row:
         byte_swap=draw(st.booleans()),
         mask=draw(st.integers(1, 2**64 - 1)) if unsigned and draw(st.booleans()) else 2**64 - 1,
         shift=draw(st.integers(0, 63)) if unsigned else 0,
-        na=draw(st.sampled_from([-1, 0, 0xFFFF, 0x8000, 0xFFFF_FFFF, 0x8000_0000, 0x7FC0_0000])),
+        na=draw(st.just(-1) | patterns | st.lists(patterns, max_size=3).map(tuple)),
         scale=draw(st.sampled_from([1.0, 0.1, -0.1, 0.001, 10.0, -1.0])),
         add=draw(st.sampled_from([0.0, -40.0, 0.5])),
         lo=lo,
         hi=hi,
+        codes=draw(st.just({}) | meanings),
     )
 
 
@@ -89,6 +95,13 @@ CASES = [
     ("u16", "FFFF", {}, 65_535.0, "without a sentinel every pattern is a value"),
     ("u16", "FFFF", {"na": 0xFFFF}, None, "not available"),
     ("i16", "8000", {"na": 0x8000}, None, "not available, signed"),
+    ("u16", "FFFE", {"na": (0xFFFF, 0xFFFE)}, None, "several patterns can say so"),
+    ("u16", "FFFD", {"na": (0xFFFF, 0xFFFE)}, 65_533.0, "and the others are values"),
+    ("u16", "0003", {"codes": {3: 7.0, 1: 2.0}}, 7.0, "a code means something else"),
+    ("u16", "0002", {"codes": {3: 7.0, 1: 2.0}}, None, "a code that nobody knows"),
+    ("u16", "0030", {"codes": {3: 7.0}, "mask": 0xF0, "shift": 4}, 7.0, "the code is a bit field"),
+    ("i16", "FFFF", {"codes": {-1: 0.5}, "scale": 10.0}, 5.0, "the scale is that of the meaning"),
+    ("bit", "04", {"at": 2, "codes": {1: 3.0}}, 3.0, "a coil has a meaning too"),
     ("i16", "FF38", {"scale": -0.1}, 20.0, "the sign convention is part of the scale"),
     ("u32", "0001 0000", {}, 65_536.0, "high word first"),
     ("u32", "0001 0000", {"low_word_first": True}, 1.0, "low word first"),
