@@ -30,12 +30,15 @@ class Read:
 def plan_reads(points: Sequence[PointSpec]) -> tuple[Read, ...]:
     """Ask for a block where a meter has one for two or more items of the same period, else for each item.
 
+    Points that are derived from others are in no request.
+
     Raises:
         ValueError: an identifier is not in the table, or does not hold a number.
     """
     groups: dict[tuple[str, float], list[int]] = {}
     for i, spec in enumerate(points):
-        groups.setdefault((_block_of(spec.di), spec.period_s), []).append(i)
+        if not spec.derivation:
+            groups.setdefault((_block_of(spec.di), spec.period_s), []).append(i)
     reads: list[Read] = []
     for (block, period_s), members in groups.items():
         whole = Read(block, period_s, tuple(members))
@@ -126,4 +129,6 @@ def _scaled(spec: PointSpec, value: float) -> float:
         value = spec.map.get(int(value), math.nan)
     else:
         value = value * spec.scale + spec.add
+    if spec.by:
+        return value  # what another point changes is judged after that
     return value if spec.lo <= value <= spec.hi else math.nan

@@ -125,9 +125,9 @@ PARAMETERS = (
     Group("0400xx0D", range(4, 5), 16, 0, "", "protocol version", kind="ascii", doubt=_ASCII),
 )
 _TIMES: dict[Kind, tuple[str, str]] = {
-    "date": ("%y%m%d", "%Y-%m-%d"),
+    "date": ("%Y%m%d", "%Y-%m-%d"),
     "time": ("%H%M%S", "%H:%M:%S"),
-    "demand": ("%y%m%d%H%M", "%Y-%m-%d %H:%M"),
+    "demand": ("%Y%m%d%H%M", "%Y-%m-%d %H:%M"),
 }
 GROUPS = ENERGIES + DEMANDS + VARIABLES + PARAMETERS
 
@@ -213,7 +213,7 @@ def _moment(raw: bytes, kind: Kind) -> str:
         return "no time"
     read, shown = _TIMES[kind]
     try:
-        return datetime.strptime(digits, read).strftime(shown)
+        return datetime.strptime(digits if kind == "time" else f"20{digits}", read).strftime(shown)
     except ValueError as error:
         raise BadReply(f"{digits} is no {kind}") from error
 
