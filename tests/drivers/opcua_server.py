@@ -5,11 +5,24 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from asyncua import Server, ua
 
 T = TypeVar("T")
+
+
+@dataclass
+class Guard:
+    """Security of the server."""
+
+    uri: str
+    certificate: Path
+    key: Path
+    policies: list[ua.SecurityPolicyType]
+    users: Any = None
 
 
 class Plant:
@@ -29,11 +42,16 @@ class Plant:
         """Run something in the server's loop."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(20.0)
 
-    async def _start(self, others: int) -> None:
-        self.server = Server()
+    async def _start(self, others: int, guard: Guard | None) -> None:
+        self.server = Server(user_manager=guard and guard.users)
         await self.server.init()
         self.server.set_endpoint(self.url)
         self.server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        if guard is not None:
+            await self.server.set_application_uri(guard.uri)
+            await self.server.load_certificate(guard.certificate)
+            await self.server.load_private_key(guard.key)
+            self.server.set_security_policy(guard.policies)
         for number in range(others):
             await self.server.register_namespace(f"urn:somebody:{number}")
         index = await self.server.register_namespace(self.uri)
@@ -48,13 +66,31 @@ class Plant:
             ("ActivePowerLimit", 100.0, ua.VariantType.Double),
         ):
             self.nodes[name] = await inverter.add_variable(index, name, value, kind)
+        battery = await self.server.nodes.objects.add_object(index, "Battery")
+        for name, value, kind in (
+            ("Mode", 0, ua.VariantType.Byte),
+            ("Power", 0.0, ua.VariantType.Float),
+            ("Whole", 0, ua.VariantType.Int32),
+            ("Alive", False, ua.VariantType.Boolean),
+            ("Text", "", ua.VariantType.String),
+        ):
+            self.nodes[name] = await battery.add_variable(index, name, value, kind)
+            await self.nodes[name].set_writable()
         await self.server.start()
 
-    def start(self, others: int = 0) -> None:
-        self.do(self._start(others))
+    def start(self, others: int = 0, guard: Guard | None = None) -> None:
+        self.do(self._start(others, guard))
+
+    def read(self, name: str) -> Any:
+        return self.do(self.nodes[name].read_value())
 
     def write(self, name: str, value: Any, status: int = 0) -> None:
-        kind = {"State": ua.VariantType.Int32, "Heartbeat": ua.VariantType.UInt32}
+        kind = {
+            "State": ua.VariantType.Int32,
+            "Heartbeat": ua.VariantType.UInt32,
+            "Power": ua.VariantType.Float,
+            "Whole": ua.VariantType.Int32,
+        }
         variant = ua.Variant(value, kind.get(name, ua.VariantType.Double))
         data = ua.DataValue(variant, StatusCode=ua.StatusCode(status))
         self.do(self.nodes[name].write_attribute(ua.AttributeIds.Value, data))
