@@ -59,6 +59,10 @@ class BadReply(DriverError):
 class Refused(DriverError):
     """The device answered with an exception code."""
 
+    def __init__(self, what: str = "", code: int = 0) -> None:
+        super().__init__(what)
+        self.code = code
+
 
 class DoorRefused(DriverError):
     """A setpoint outside the nameplate limits was asked for; nothing was sent."""

@@ -10,7 +10,6 @@ from drivers.catalog.product import PointSpec
 from drivers.modbus import frames
 from drivers.modbus.derive import Rule
 from drivers.modbus.frames import MAX_REGISTERS
-from drivers.modbus.job import Job
 from drivers.modbus.plan import Read
 from models.point import Quality
 from models.units import seconds_to_ns
@@ -18,9 +17,6 @@ from models.units import seconds_to_ns
 
 class Block:
     """Decodes what one Read brings."""
-
-    job: Job
-    """Its request with what the device does about the reply; set by the device."""
 
     def __init__(self, read: Read, points: Sequence[PointSpec], unit_id: int) -> None:
         self.read = read

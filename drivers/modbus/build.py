@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from drivers.catalog.loader import load_product
-from drivers.catalog.product import LinkSpec
-from drivers.modbus.device import ModbusDevice
+from drivers.catalog.product import LinkSpec, Product
+from drivers.modbus.device import ModbusDevice, Search
 from drivers.modbus.event import OnEvent
 from drivers.modbus.line import Endpoint, Line, parse_url
 from drivers.modbus.link import Link, RtuLink, Station, TcpLink
@@ -47,17 +47,26 @@ def _line(endpoint: Endpoint) -> tuple[Endpoint, Link, LinkPoller]:
 def _device(spec: ModbusSpec, link: Link, poller: LinkPoller, on_event: OnEvent) -> ModbusDevice:
     product = load_product(spec.product, spec.variant)
     units = TCP_UNITS if isinstance(link, TcpLink) else RTU_UNITS
-    if product.protocol != "modbus":
+    if product.protocol not in ("modbus", "sunspec"):
         raise _problem(spec, f"{spec.product} speaks {product.protocol}", "Use a Modbus product")
     if spec.unit_id not in units:
         raise _problem(spec, f"unit number {spec.unit_id} cannot be", f"Use {units[0]} to {units[-1]}")
     for unit_id in (spec.unit_id, *(p.unit_id for p in product.points if p.unit_id is not None)):
         link.stations.setdefault(unit_id, _station(product.link))
-    return ModbusDevice(spec, product, poller, on_event, cost_on(link.line.endpoint))
+    return ModbusDevice(spec, product, poller, on_event, cost_on(link.line.endpoint), _search(spec, product))
+
+
+def _search(spec: ModbusSpec, product: Product) -> Search | None:
+    """Return how to find the points of a product with SunSpec references; most sites need no such code."""
+    if not any(point.sunspec for point in product.points):
+        return None
+    from drivers.sunspec.connect import connect
+
+    return lambda: connect(product, spec.unit_id)
 
 
 def _station(link: LinkSpec) -> Station:
-    return Station(link.timeout_min_s, link.timeout_max_s)
+    return Station(link.timeout_min_s, link.timeout_max_s, link.gap_s)
 
 
 def _problem(spec: ModbusSpec, what: str, do: str) -> ConfigError:

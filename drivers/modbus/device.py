@@ -4,40 +4,46 @@ All methods except ``start``, ``offer`` and ``stop`` run in the thread of the li
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from drivers.catalog.loader import points_of
 from drivers.catalog.product import PointSpec, Product
-from drivers.driver import Counters
+from drivers.driver import Mail
 from drivers.modbus.block import Block
-from drivers.modbus.derive import Readings, after, rules_of, run
 from drivers.modbus.event import EventCode, OnEvent
 from drivers.modbus.exchange import Exchange
 from drivers.modbus.frames import Request
 from drivers.modbus.job import NEVER_NS, Job
 from drivers.modbus.line import LineLost
-from drivers.modbus.plan import TCP, Cost, plan_reads
+from drivers.modbus.plan import TCP, Cost
+from drivers.modbus.polled import Polled
+from drivers.modbus.presence import BACKOFF_NS, Presence
 from drivers.modbus.spec import ModbusSpec
 from drivers.modbus.writer import Writer
-from models.errors import BadReply, DriverError, NoReply, Refused
+from models.errors import BadReply, DriverError, Refused
 from models.point import Point
 from models.proposal import Setpoint
 
-OFFLINE_AFTER = 3
-"""Failures in a row after which the device counts as offline and all its points are BAD."""
-BACKOFF_NS = 500_000_000
-BACKOFF_MAX_NS = 5_000_000_000
-COUNT_NS = 500_000_000
-"""Counters are published this often."""
 LEAVE_S = 1.0
 """Longest wait for the last words to a device when the controller stops."""
-REFUSED_NS = 1_000_000_000
-"""A block that is refused is not asked for more often than this."""
+
+
+class Found(Protocol):
+    """What a device that describes itself has."""
+
+    @property
+    def product(self) -> Product:
+        """With the registers of this device; its points in the same order."""
+
+    @property
+    def hidden(self) -> tuple[PointSpec, ...]:
+        """Further points that are needed to understand them."""
+
+
+Search = Callable[[], Generator[Request, bytes | DriverError, Found]]
+"""Begins to look for what a device has."""
 
 
 class Poller(Protocol):
@@ -63,61 +69,68 @@ class ModbusDevice:
     """Implements :class:`drivers.driver.Driver`."""
 
     def __init__(
-        self, spec: ModbusSpec, product: Product, poller: Poller, on_event: OnEvent, cost: Cost = TCP
+        self,
+        spec: ModbusSpec,
+        product: Product,
+        poller: Poller,
+        on_event: OnEvent,
+        cost: Cost = TCP,
+        search: Search | None = None,
     ) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            spec: from the site.
+            product: from the catalog.
+            poller: the thread of its line.
+            on_event: whom to tell.
+            cost: of a read on the line.
+            search: for a product that is found in the device itself.
+        """
         self.name = spec.name
         self.points: Sequence[Point] = points_of(product, spec.name, spec.units)
-        self.counters = Counters()
-        self._sink = spec.sink
+        self._spec = spec
         self._poller = poller
         self._on_event = on_event
-        self._product = product
-        self._unit_id = spec.unit_id
         self._cost = cost
-        self._holes = list(product.link.holes)
-        self._adopt(product.points)
-        self._position = {spec.name: i for i, spec in enumerate(product.points)}
-        self._writer = Writer(spec, product, self.counters, self._value_of, self._tell)
-        self._readback = self._position.get(product.write.readback, -1) if product.write else -1
+        self._presence = Presence(spec.name, spec.sink, poller, on_event, self._gone)
+        self.counters = self._presence.counters
+        self._search = search
+        self._looking: Generator[Request, bytes | DriverError, Found] | None = None
+        self._asked: Request | None = None
+        """The next question of the search; None when it is over."""
         self._write_failing = False
-        self._streak = 0
-        self._hold_ns = 0
-        self._count_ns = 0
+        self._mail = Mail()
+        self._adopt(product, ())
+        self._look()
 
-    def _adopt(self, specs: Sequence[PointSpec]) -> None:
-        """Take the points to be polled; those beyond the device's own are not shown."""
-        self._specs = specs
-        self._rules = rules_of(specs)
-        self._final = Readings(specs)
-        self._plain = Readings(specs) if any(spec.by for spec in specs) else self._final
-        self._plan()
-
-    def _plan(self) -> None:
-        link = self._product.link
-        reads = plan_reads(self._specs, link.max_gap, link.max_registers, self._holes, self._cost)
-        self._blocks = [Block(read, self._specs, self._unit_id) for read in reads]
-        for block in self._blocks:
-            block.job = self._read_job(block)
-            block.rules = after(self._rules, block.read.points)
+    def _adopt(self, product: Product, hidden: tuple[PointSpec, ...]) -> None:
+        """Take the product with registers that can be polled."""
+        specs = (*product.points, *hidden)
+        spec = self._spec
+        self._polled = Polled(specs, len(self.points), product.link, spec.unit_id, spec.sink, self._cost)
+        for block in self._polled.blocks:
+            block.due_ns = time.monotonic_ns()
+        self._writer = Writer(spec, product, self._mail, self.counters, self._value_of, self._tell)
+        self._readback = product.write.readback if product.write else ""
 
     # the contract
 
     def start(self) -> None:
         """Begin to poll; returns at once, also when the device is not there."""
-        for block in self._blocks:
-            block.due_ns = time.monotonic_ns()
+        self._polled.start(time.monotonic_ns())
         self._poller.join(self)
 
     def offer(self, setpoint: Setpoint) -> None:
         """Hand over the newest setpoint; returns at once and never raises."""
-        self._writer.mail.newest = setpoint
+        self._mail.newest = setpoint
         self._poller.wake()
 
     def stop(self) -> None:
         """Say what is configured for the loss, stop polling, and close the line when nobody else is on it."""
-        last = self._writer.mail.newest
+        last = self._mail.newest
         if last is not None:
-            self._writer.mail.newest = replace(last, expires_ns=0)
+            self._mail.newest = replace(last, expires_ns=0)
             self._poller.wake()
             until_s = time.monotonic() + LEAVE_S
             while self.counters.online and not self._writer.idle and time.monotonic() < until_s:
@@ -128,9 +141,7 @@ class ModbusDevice:
 
     def write(self, now_ns: int) -> Job | None:
         """Return what must be written now."""
-        if not self.counters.online or self._streak:
-            return None
-        request = self._writer.next(now_ns)
+        request = self._writer.next(now_ns) if self._presence.well else None
         if request is None:
             return None
         return Job(
@@ -141,155 +152,117 @@ class ModbusDevice:
 
     def write_ns(self) -> int:
         """Return when to ask for writes again if nothing happens before."""
-        return NEVER_NS if self._streak or not self.counters.online else self._writer.next_ns
+        return self._writer.next_ns if self._presence.well else NEVER_NS
 
     def read(self, now_ns: int) -> tuple[int, Job | None]:
         """Return the next read and when it is due; no read while every one could be mistaken."""
-        block = min(self._blocks, key=_due_ns)
-        due_ns = max(block.due_ns, self._hold_ns)
+        hold_ns = self._presence.hold_ns
+        if self._asked is not None:
+            if hold_ns <= now_ns and self._poller.ambiguous(self._asked, now_ns):
+                return self._held(now_ns), None
+            return hold_ns, Job(self._asked, self._search_answered, self._search_failed)
+        block = self._polled.due()
+        due_ns = max(block.due_ns, hold_ns)
+        job = self._job(block)
         if due_ns > now_ns or not self._poller.ambiguous(block.request, now_ns):
-            return due_ns, block.job
-        for request in self._probes():
-            if not self._poller.ambiguous(request, now_ns):
-                return due_ns, Job(request, self._probe_answered, block.job.failed)
-        self._hold_ns = now_ns + BACKOFF_NS
-        return self._hold_ns, None
+            return due_ns, job
+        request = self._polled.free(lambda one: self._poller.ambiguous(one, now_ns))
+        if request is None:
+            return self._held(now_ns), None
+        return due_ns, Job(request, self._probe_answered, job.failed)
+
+    def _held(self, now_ns: int) -> int:
+        self._presence.hold_ns = now_ns + BACKOFF_NS
+        return self._presence.hold_ns
 
     def line_lost(self, error: LineLost, now_ns: int) -> None:
         """The line cannot be opened; nothing was asked."""
-        self._missed(str(error), now_ns)
+        self._presence.missed(str(error), now_ns)
 
     def line_back(self) -> None:
         """The line was opened again: there is no reason to wait."""
-        self.counters.reconnects += 1
-        self._hold_ns = 0
+        self._presence.line_back()
 
     def fault(self, what: str, now_ns: int) -> None:
         """Show a fault of our own: whatever the device does, nobody looks at it properly."""
-        if self._streak < OFFLINE_AFTER:
-            self._streak = OFFLINE_AFTER
-            self._on_event(EventCode.FAULT, self.name, what)
-            self._offline(what, now_ns)
+        self._presence.fault(what, now_ns)
+
+    def _gone(self, now_ns: int) -> None:
+        """The device is offline: its points are BAD, and it may come back as another."""
+        self._polled.spoil_all(now_ns)
+        self._writer.forget()
+        self._look()
+
+    # looking for what it has
+
+    def _look(self) -> None:
+        if self._search is not None:
+            self._looking = self._search()
+            self._asked = next(self._looking)
+
+    def _search_answered(self, data: bytes, now_ns: int) -> None:
+        self._go_on(data, now_ns)
+
+    def _search_failed(self, error: DriverError, now_ns: int) -> None:
+        if isinstance(error, Refused):
+            self._go_on(error, now_ns)
+        else:
+            self._presence.failed(f"looking for its points: {error}", error, now_ns)
+            self._look()
+
+    def _go_on(self, answer: bytes | DriverError, now_ns: int) -> None:
+        assert self._looking is not None
+        self._presence.hold_ns = 0
+        try:
+            self._asked = self._looking.send(answer)
+        except StopIteration as done:
+            found: Found = done.value
+            self._asked = self._looking = None
+            self._adopt(found.product, found.hidden)
+            missing = sum(not (spec.fn or spec.derivation) for spec in found.product.points)
+            self._tell(EventCode.RESOLVED, f"{len(self.points) - missing} of {len(self.points)} points found")
+        except DriverError as error:
+            self._presence.missed(f"looking for its points: {error}", now_ns)
+            self._look()
 
     # reading
 
-    def _read_job(self, block: Block) -> Job:
-        def answered(data: bytes, now_ns: int) -> None:
-            block.decode(data)
-            block.postpone(now_ns)
-            self._put(block, now_ns)
-            if block.trouble:
-                block.trouble = ""
-                self._on_event(EventCode.READ_BACK, self.name, str(block.read))
-            self._alive(now_ns)
+    def _job(self, block: Block) -> Job:
+        return Job(
+            block.request,
+            lambda data, now_ns: self._answered(block, data, now_ns),
+            lambda error, now_ns: self._failed(block, error, now_ns),
+        )
 
-        def failed(error: DriverError, now_ns: int) -> None:
-            block.postpone(now_ns)
-            if isinstance(error, Refused):
-                block.due_ns = max(block.due_ns, now_ns + REFUSED_NS)
-                self._spoil(block, EventCode.READ_REFUSED, error, now_ns)
-            elif isinstance(error, BadReply):
-                self._spoil(block, EventCode.READ_BAD, error, now_ns)
-            self._failed(f"{block.read}: {error}", error, now_ns)
+    def _answered(self, block: Block, data: bytes, now_ns: int) -> None:
+        self._polled.take(block, data, now_ns)
+        if self._readback and self._polled.holds(block, self._readback):
+            self._writer.seen(now_ns)
+        if block.trouble:
+            block.trouble = ""
+            self._tell(EventCode.READ_BACK, str(block.read))
+        self._presence.alive(now_ns)
 
-        return Job(block.request, answered, failed)
-
-    def _probes(self) -> Iterator[Request]:
-        for block in self._blocks:
-            yield block.request
-            yield from block.probes()
+    def _failed(self, block: Block, error: DriverError, now_ns: int) -> None:
+        block.postpone(now_ns)
+        code = {Refused: EventCode.READ_REFUSED, BadReply: EventCode.READ_BAD}.get(type(error))
+        if code is not None:
+            self._polled.spoil(block, now_ns)
+            if block.trouble != code:
+                block.trouble = code
+                self._tell(code, f"{block.read}: {error}")
+        if isinstance(error, Refused):
+            self._polled.refused(block, error, now_ns)
+        self._presence.failed(f"{block.read}: {error}", error, now_ns)
 
     def _probe_answered(self, data: bytes, now_ns: int) -> None:
         """The unit is there and owes nothing any more; the values come with the next full read."""
-        self._alive(now_ns)
-
-    def _put(self, block: Block, now_ns: int) -> None:
-        plain, final, index = self._plain, self._final, block.index
-        for readings in (plain, final) if plain is not final else (final,):
-            readings.value[index], readings.quality[index] = block.value, block.quality
-            readings.t_ns[index] = now_ns
-        if not block.rules:
-            self._sink.put(index, block.value, block.quality, now_ns)
-        else:
-            run(block.rules, plain, final, now_ns)
-            self._show(index, now_ns)
-            for rule in block.rules:
-                self._show(np.array([rule.target], np.intp), int(final.t_ns[rule.target]))
-        if self._readback in block.read.points:
-            self._writer.seen(now_ns)
-
-    def _show(self, index: NDArray[np.intp], t_ns: int) -> None:
-        """Put what the readings mean into the image; points beyond the device's own are for us alone."""
-        index = index[index < len(self.points)]
-        self._sink.put(index, self._final.value[index], self._final.quality[index], t_ns)
-
-    def _spoil(self, block: Block, code: EventCode, error: DriverError, now_ns: int) -> None:
-        block.spoil()
-        self._put(block, now_ns)
-        if block.trouble != code:
-            block.trouble = code
-            self._on_event(code, self.name, f"{block.read}: {error}")
-
-    # being there or not
-
-    def _alive(self, now_ns: int) -> None:
-        self.counters.polls += 1
-        self._present(now_ns)
-
-    def _present(self, now_ns: int) -> None:
-        """Something of this device was heard: also an exception shows that it is there."""
-        self._streak = 0
-        self._hold_ns = 0
-        if not self.counters.online:
-            self.counters.online = True
-            self._count_ns = 0
-            self._writer.forget()
-            self._on_event(EventCode.ONLINE, self.name, "the device answers")
-        self._count(now_ns)
-
-    def _failed(self, what: str, error: DriverError, now_ns: int) -> None:
-        """Count a request that brought nothing usable; an exception at least shows that somebody is there."""
-        if isinstance(error, Refused):
-            self.counters.refused += 1
-            self._present(now_ns)
-            return
-        if isinstance(error, BadReply):
-            self.counters.bad_replies += 1
-        elif isinstance(error, NoReply):
-            self.counters.timeouts += 1
-        self._missed(what, now_ns)
-
-    def _missed(self, what: str, now_ns: int) -> None:
-        """Ask again later and later: a dead unit must not cost the others more than a slot now and then.
-
-        A device that is alone on its line is asked again at once after the first failure.
-        """
-        self._streak += 1
-        doublings = self._streak - (1 if self._poller.shared else 2)
-        if doublings >= 0:
-            self._hold_ns = now_ns + min(BACKOFF_NS << min(doublings, 8), BACKOFF_MAX_NS)
-        if self._streak == OFFLINE_AFTER:
-            self._offline(what, now_ns)
-        self._count(now_ns)
-
-    def _offline(self, what: str, now_ns: int) -> None:
-        self.counters.online = False
-        self._count_ns = 0
-        self._on_event(EventCode.OFFLINE, self.name, what)
-        self._count(now_ns)
-        for block in self._blocks:
-            block.spoil()
-            self._put(block, now_ns)
-
-    def _count(self, now_ns: int) -> None:
-        if now_ns >= self._count_ns:
-            self._count_ns = now_ns + COUNT_NS
-            self._sink.count(self.counters)
+        self._presence.alive(now_ns)
 
     # writing
 
     def _value_of(self, point: str) -> float:
-        return self._final.known(self._position[point], time.monotonic_ns())
+        return self._polled.known(point, time.monotonic_ns())
 
     def _tell(self, code: EventCode, what: str) -> None:
         self._on_event(code, self.name, what)
@@ -299,16 +272,12 @@ class ModbusDevice:
         self._writer.confirmed(request, now_ns)
         if self._write_failing:
             self._write_failing = False
-            self._on_event(EventCode.WRITE_BACK, self.name, "writes are confirmed again")
+            self._tell(EventCode.WRITE_BACK, "writes are confirmed again")
 
     def _write_failed(self, request: Request, error: DriverError, now_ns: int) -> None:
         self._writer.failed(request)
         what = f"write {request.pdu.hex()}: {error}"
         if not self._write_failing:
             self._write_failing = True
-            self._on_event(EventCode.WRITE_FAILED, self.name, what)
-        self._failed(what, error, now_ns)
-
-
-def _due_ns(block: Block) -> int:
-    return block.due_ns
+            self._tell(EventCode.WRITE_FAILED, what)
+        self._presence.failed(what, error, now_ns)

@@ -158,7 +158,7 @@ def payload(request: Request, pdu: bytes) -> bytes:
     if len(pdu) == 2 and pdu[0] == request.pdu[0] | ERROR_BIT:
         code = pdu[1]
         text = f"exception {code} ({EXCEPTIONS.get(code, 'unknown')})"
-        raise NoReply(text) if code in GATEWAY_SILENT else Refused(text)
+        raise NoReply(text) if code in GATEWAY_SILENT else Refused(text, code)
     raise BadReply(f"{pdu[:8].hex()}… of {len(pdu)} bytes does not answer {request.pdu[:8].hex()}")
 
 

@@ -27,17 +27,18 @@ SETTLE_NS = 1_000_000_000
 
 
 class Writer:
-    """Decides what to write next; used by the link thread alone, except for ``mail``."""
+    """Decides what to write next; used by the link thread alone, except for the mail."""
 
     def __init__(
         self,
         spec: ModbusSpec,
         product: Product,
+        mail: Mail,
         counters: Counters,
         value_of: ValueOf,
         tell: Callable[[EventCode, str], None],
     ) -> None:
-        self.mail = Mail()
+        self._mail = mail
         self.next_ns = NEVER_NS
         """When to look again, apart from a new setpoint or a new reading."""
         self._spec: WriteSpec | None = product.write
@@ -121,7 +122,7 @@ class Writer:
     def next(self, now_ns: int) -> Request | None:
         """Return what must be written now, and take it as written: only its refresh repeats it."""
         self.next_ns = NEVER_NS
-        setpoint = self.mail.newest
+        setpoint = self._mail.newest
         if setpoint is None:
             return None
         if setpoint.expires_ns <= now_ns:
