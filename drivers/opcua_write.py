@@ -79,10 +79,12 @@ class Writer:
         self._wear = Wear(spec.max_writes_per_day, spec.dead_band_kw, self._span_kw)
         self._directed = any(row.value == "by_sign" for row in spec.rows)
         self._targets: dict[tuple[str, ...], Target] = {}
-        self._held_until_ns = 0
-        """When the last setpoint that reached the device expires; 0: it is not held by us."""
-        self._known = False
-        """Whether setpoints of the time before this process have been looked for."""
+        inherited = mail.newest
+        self._held_until_ns = inherited.expires_ns if inherited else 0
+        """When the last setpoint that reached the device expires; 0: it is not held by us. What lies there
+        from the beginning may have been written by a process that has died."""
+        self._judged: Setpoint | None = None
+        self._allowed_kw: float | None = None
         self._refusing = False
         self._failing = False
         self._mismatch = False
@@ -119,9 +121,6 @@ class Writer:
         """Write what is due now."""
         now_ns = time.monotonic_ns()
         setpoint = self._mail.newest
-        if setpoint is not None and not self._known:
-            self._known = True  # another process may have written this one and died
-            self._held_until_ns = setpoint.expires_ns
         if setpoint is None or now_ns < self._halt_ns or not self._targets:
             return
         try:
@@ -151,19 +150,19 @@ class Writer:
         """Return the power of a living setpoint; what the nameplate does not allow is told and not sent."""
         if setpoint.expires_ns <= now_ns:
             return None
+        if setpoint is self._judged:
+            return self._allowed_kw
+        self._judged, self._allowed_kw = setpoint, None
         try:
             if self._nameplate is None:
                 raise DoorRefused(f"{setpoint.p_kw} kW for a device that takes no setpoints")
-            p_kw = self._nameplate.check(setpoint.p_kw)
-            self._values(self._spec.rows, self._clamped(p_kw))
-        except (DoorRefused, ValueError) as error:
-            self._counters.door_refused += not self._refusing
+            self._allowed_kw = self._nameplate.check(setpoint.p_kw)
+        except DoorRefused as error:
+            self._counters.door_refused += 1
             if not self._refusing:
                 self._tell(EventCode.DOOR_REFUSED, str(error))
-            self._refusing = True
-            return None
-        self._refusing = False
-        return p_kw
+        self._refusing = self._allowed_kw is None
+        return self._allowed_kw
 
     def _clamped(self, p_kw: float) -> float:
         """Return no more than what the device's own points allow; what is not known allows nothing."""

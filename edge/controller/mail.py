@@ -6,7 +6,6 @@ was started anew sends what is too old. The host holds a lock on the file: a dev
 """
 
 import fcntl
-import math
 import os
 import struct
 from collections.abc import Sequence
@@ -102,7 +101,7 @@ class SharedMail:
         """The newest setpoint, the same object until there is a newer one; None before the first."""
         if seqlock.read(self._block.bytes, self._out):
             number, p_kw, expires_ns = LAYOUT.unpack(self._out.data)
-            if number != self._number and math.isfinite(p_kw):
+            if number != self._number:
                 self._number = number
                 self._last = Setpoint(self._block.unit, p_kw, expires_ns)
         return self._last
