@@ -81,6 +81,10 @@ DEMANDS = tuple(
           "demand", MONTHS)
     for code, side, signed in (*_SIDES, *_QUADRANTS, *_APPARENT)
 )  # fmt: skip
+BATTERIES = (
+    Group("0280xx08", ONE, 2, 2, "V", "clock battery"),
+    Group("0280xx09", ONE, 2, 2, "V", "backup battery"),
+)
 VARIABLES = (
     Group("0201xx00", PHASES, 2, 1, "V", "voltage"),
     Group("0202xx00", PHASES, 3, 3, "A", "current", True, doubt=_SIGN),
@@ -98,8 +102,7 @@ VARIABLES = (
     Group("0280xx05", ONE, 3, 4, "kvar", "reactive demand now", True),
     Group("0280xx06", ONE, 3, 4, "kVA", "apparent demand now", True),
     Group("0280xx07", ONE, 2, 1, "degC", "temperature inside", True),
-    Group("0280xx08", ONE, 2, 2, "V", "clock battery"),
-    Group("0280xx09", ONE, 2, 2, "V", "backup battery"),
+    *BATTERIES,
     Group("0280xx0A", ONE, 4, 0, "min", "time on battery"),
 )
 _RATIO = "in later prints of the standard only; refused by many meters"
@@ -129,6 +132,8 @@ _TIMES: dict[Kind, tuple[str, str]] = {
     "time": ("%H%M%S", "%H:%M:%S"),
     "demand": ("%Y%m%d%H%M", "%Y-%m-%d %H:%M"),
 }
+POWERS = ("kW", "kvar", "kVA", "kWh", "kvarh", "kVAh")
+"""Units of what is measured with both current and voltage."""
 GROUPS = ENERGIES + DEMANDS + VARIABLES + PARAMETERS
 
 
@@ -157,6 +162,16 @@ def sizes(di: str) -> range | None:
     group, number = found
     most = group.width * (len(group.numbers) if number == ALL else 1)
     return range(group.width, most + 1, group.width)
+
+
+def primary_factor(di: str, ct_ratio: float, vt_ratio: float) -> float:
+    """Return by what a value is multiplied to be that of the primary side of instrument transformers."""
+    found = find(di)
+    if found is None or found[0] in BATTERIES:
+        return 1.0
+    return {"A": ct_ratio, "V": vt_ratio}.get(
+        found[0].symbol, ct_ratio * vt_ratio if found[0].symbol in POWERS else 1.0
+    )
 
 
 def number(group: Group, raw: bytes) -> float:

@@ -13,7 +13,6 @@ from drivers.modbus.event import EventCode
 from drivers.modbus.line import Line, LineLost, parse_url
 from drivers.modbus.link import RtuLink, Station
 from drivers.simulator.dlt645 import Meter
-from models.errors import ConfigError
 from models.point import Quality, Role
 from models.proposal import Setpoint
 
@@ -143,7 +142,7 @@ def test_a_long_block_comes_in_several_frames(bench: Any, meter: Meter) -> None:
 
 def test_a_setpoint_is_refused_at_the_door(bench: Any, meter: Meter) -> None:
     device, _ = opened(bench, meter)
-    device.offer(Setpoint.__new__(Setpoint))
+    device.offer(Setpoint("grid", 1.0, 1))
     assert device.counters.door_refused == 1
     assert device.write(0) is None and device.write_ns() > 1 << 60
 
@@ -211,22 +210,3 @@ def test_nothing_is_asked_while_every_reply_could_be_mistaken(bench: Any) -> Non
     assert job is None and look_ns > 1
     poller.owed = False
     assert device.read(look_ns)[1] is not None
-
-
-@pytest.mark.parametrize(
-    ("product", "address", "why"),
-    [(PRODUCT, "12345678", "no meter address"), (PRODUCT, "AAAAAAAAAAAA", "no meter address"),
-     ("eastron/sdm630", ADDRESS, "speaks modbus")],
-)  # fmt: skip
-def test_what_cannot_be_built_is_said(bench: Any, product: str, address: str, why: str) -> None:
-    link, poller = bench.link("/dev/null")
-    with pytest.raises(ConfigError, match=why):
-        dlt645_device(
-            Dlt645Spec("m", "grid", product, address, bench.MemorySink(1)), link, poller, bench.tell
-        )
-
-
-def test_the_points_are_those_of_the_product() -> None:
-    product = load_product(PRODUCT)
-    assert [point.name for point in points_of(product, "m", "grid")] == [f"m/{name}" for name in EXPECTED]
-    assert {spec.role for spec in product.points} >= {"p_kw", "q_kvar", "e_import_kwh", "e_export_kwh", "v_v"}
