@@ -91,6 +91,14 @@ def test_an_adapter_that_echoes_is_named() -> None:
         asked.serial_payload(asked.serial_frame())
 
 
+def test_bytes_that_wrap_when_33h_is_added_come_back(meter: Meter, say: Say) -> None:
+    meter.values["02030000"] = -50.9999
+    asked = request()
+    reply = say(meter, asked)
+    assert reply[-5:-2] == bytes((0x99 + 0x33, 0x99 + 0x33, (0xD0 + 0x33) & 0xFF))
+    assert asked.serial_payload(reply) == bytes.fromhex("009999d0")
+
+
 def test_garbage_is_no_reply() -> None:
     asked = request()
     reply = framed(OWN, 0x91, POWER + bytes(3))
