@@ -108,12 +108,22 @@ def values(resolved: Resolved, unit_id: int, ask: Ask) -> dict[str, float]:
         data = ask(frames.read(unit, read.fn, read.address, read.count))
         for i in read.points:
             if isinstance(data, bytes):
-                raw[specs[i].name] = decoded(specs[i], data, read.address)
+                value = decoded(specs[i], data, read.address)
+                raw[specs[i].name] = value if i < len(resolved.product.points) else believed(specs[i], value)
     for spec in resolved.product.points:
+        value = raw[spec.name]
         for by in spec.by:
             assert by.how == "power_of_ten"
-            raw[spec.name] *= 10.0 ** raw[by.point] if math.isfinite(raw[by.point]) else math.nan
+            value *= 10.0 ** raw[by.point] if math.isfinite(raw[by.point]) else math.nan
+        raw[spec.name] = believed(spec, value)
     return raw
+
+
+def believed(spec: PointSpec, value: float) -> float:
+    """Return a value with the point's map and range."""
+    if spec.map and math.isfinite(value):
+        return spec.map.get(int(value), math.nan)
+    return value if spec.lo <= value <= spec.hi else math.nan
 
 
 def decoded(spec: PointSpec, data: bytes, first: int) -> float:
@@ -121,5 +131,4 @@ def decoded(spec: PointSpec, data: bytes, first: int) -> float:
     form, at = FORMS[spec.type], 2 * (spec.address - first)
     (pattern,) = struct.unpack_from(">" + {2: "H", 4: "I", 8: "Q"}[struct.calcsize(form)], data, at)
     value = float(struct.unpack_from(">" + form, data, at)[0])
-    known = pattern not in spec.na and spec.lo <= value <= spec.hi
-    return value * spec.scale if known else math.nan
+    return math.nan if pattern in spec.na else value * spec.scale
