@@ -10,6 +10,8 @@ from models.units import NS_PER_S
 DAY_NS = 86_400 * NS_PER_S
 COARSEST = 0.1
 """Part of the nameplate to which the steps grow when nothing is left of the budget."""
+SMALLEST_KW = 1e-6
+"""A smaller step is none."""
 RESERVE_H = 1.0
 """So many hours' worth of writes may be spent at once."""
 
@@ -45,7 +47,7 @@ class Wear:
         """Return what to write for ``p_kw``: never more, and what was written before while that is near."""
         step_kw = self.step_kw(now_ns)
         size, kept = abs(p_kw), abs(self._kw)
-        if step_kw <= 0.0:
+        if step_kw < SMALLEST_KW:
             self._kw = p_kw
         elif not (self._kw * p_kw > 0.0 and kept <= size < kept + step_kw):
             self._kw = math.copysign(math.floor(size / step_kw + 1e-9) * step_kw, p_kw)

@@ -92,7 +92,7 @@ class Writer:
 
     def failed(self, request: Request) -> None:
         """A write was refused or not confirmed: nobody knows what holds now, so the rest of it must wait."""
-        self._halt_ns = max(self._due_ns, default=0)
+        self._halt_ns = max(self._due_ns, default=self._halt_ns)
         self._shown, self._direction, self._told = [None] * len(self._shown), None, []
 
     def seen(self, now_ns: int) -> None:
