@@ -12,12 +12,12 @@ import numpy as np
 from drivers.catalog.product import PointSpec, Product
 from drivers.dlt645.block import Block, plan_reads, single_reads
 from drivers.dlt645.frames import Request
-from drivers.dlt645.presence import BACKOFF_NS, Presence
 from drivers.driver import Sink
 from drivers.modbus.derive import Readings, after, rules_of, run
 from drivers.modbus.event import EventCode, OnEvent
 from drivers.modbus.job import NEVER_NS, Job
 from drivers.modbus.line import LineLost
+from drivers.modbus.presence import BACKOFF_NS, Presence
 from models.errors import BadReply, DriverError, Refused
 from models.point import Point
 from models.proposal import Setpoint

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from drivers.dlt645.presence import BACKOFF_MAX_NS, BACKOFF_NS, COUNT_NS, Presence
 from drivers.driver import Counters
 from drivers.modbus.event import EventCode
+from drivers.modbus.presence import BACKOFF_MAX_NS, BACKOFF_NS, COUNT_NS, Presence
 from models.errors import BadReply, DriverError, NoReply, Refused
 
 
@@ -37,8 +37,9 @@ def test_three_failures_in_a_row_make_it_offline_and_one_answer_online() -> None
     there.alive(1)
     for now_ns in (2, 3):
         there.failed("read", NoReply("nothing"), now_ns)
+        assert there.counters.online and not there.well
     there.alive(4)
-    assert there.counters.online and told.codes == [EventCode.ONLINE] and not told.spoiled
+    assert there.well and there.counters.online and told.codes == [EventCode.ONLINE] and not told.spoiled
     for now_ns in (5, 6, 7, 8):
         there.failed("read", BadReply("wrong"), now_ns)
     assert told.codes == [EventCode.ONLINE, EventCode.OFFLINE] and told.spoiled == [7]
