@@ -32,15 +32,10 @@ class Block:
         self.value = np.full(len(read.points), np.nan)
         self.quality = np.zeros(len(read.points), np.uint8)
         self._table = Table([_row(points[i], read) for i in read.points])
-        self._maps = [(k, points[i].map) for k, i in enumerate(read.points) if points[i].map]
 
     def decode(self, data: bytes) -> None:
         """Fill ``value`` and ``quality`` from the data of a proven reply."""
         self._table.decode(data, self.value, self.quality)
-        for k, codes in self._maps:
-            mapped = codes.get(int(self.value[k])) if self.quality[k] else None
-            self.value[k] = np.nan if mapped is None else mapped
-            self.quality[k] = Quality.BAD if mapped is None else self.quality[k]
 
     def spoil(self) -> None:
         """Make every value BAD."""
@@ -71,9 +66,10 @@ def _row(point: PointSpec, read: Read) -> Row:
         byte_swap=point.byte_swap,
         mask=point.mask,
         shift=point.shift,
-        na=point.na[0] if point.na else -1,
+        na=point.na,
         scale=point.scale,
         add=point.add,
         lo=-math.inf if point.by else point.lo,  # what another point changes is judged after that
         hi=math.inf if point.by else point.hi,
+        codes=point.map,
     )

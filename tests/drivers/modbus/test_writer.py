@@ -108,7 +108,7 @@ def test_the_direction_turns_through_zero() -> None:
 
 @given(st.lists(st.floats(-100.0, 100.0), max_size=12), st.sets(st.integers(0, 40), max_size=8))
 def test_no_moment_has_a_power_in_a_direction_that_nobody_wanted(wishes, failures) -> None:
-    """Whatever is refused or unconfirmed: the device's power is between zero and one of the last two wishes."""
+    """Whatever is refused or lost: the power is between zero and one of the last two wishes."""
     desk, count, last = Desk(TURNING), 0, 0.0
     for wish in wishes:
         desk.now_ns += S // 10
