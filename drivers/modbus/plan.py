@@ -160,6 +160,11 @@ def plan_reads(
     )
 
 
+def slack_s(read: Read, points: Sequence[PointSpec]) -> float:
+    """Return how long after it is due a read may be answered before a value of it is too old; at least 0."""
+    return max(0.0, min(points[i].max_age_s for i in read.points) - read.period_s)
+
+
 def split(read: Read, points: Sequence[PointSpec]) -> tuple[Read, ...]:
     """Return the two reads that replace one which the device refuses as a whole; empty when it has one point.
 
