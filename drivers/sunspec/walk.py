@@ -19,6 +19,8 @@ MARKER = b"SunS"
 END = 0xFFFF
 MODELS_MAX = 250
 """More than any device has; a map of rubbish ends the walk here."""
+OUTSIDE = (2, 3)
+"""Exception codes by which devices say that they have no such registers."""
 ADDRESSES = 0x1_0000
 COMMON = 1
 
@@ -116,7 +118,7 @@ def _header(unit_id: int, address: int) -> Generator[Request, bytes | DriverErro
     try:
         data = yield from ask(frames.read(unit_id, READ_HOLDING, address, count))
     except Refused as error:
-        if not _outside(error):
+        if error.code not in OUTSIDE:
             raise
         try:
             data = yield from ask(frames.read(unit_id, READ_HOLDING, address, 1))
@@ -126,11 +128,6 @@ def _header(unit_id: int, address: int) -> Generator[Request, bytes | DriverErro
     if number != END and len(data) < 2 * HEADER:
         return None
     return number, int.from_bytes(data[2:4], "big")
-
-
-def _outside(error: Refused) -> bool:
-    """Whether the device says that it has no such registers."""
-    return "illegal address" in str(error) or "illegal value" in str(error)
 
 
 def _absurd(number: int, length: int, address: int, found: int) -> str:

@@ -64,7 +64,7 @@ class Memory:
         at, words = address - device.map.base, device.map.words
         refused = not device.refused.isdisjoint(range(address, address + count))
         if at < 0 or at + count > len(words) or refused:
-            return Refused("exception 2 (illegal address)")
+            return Refused("exception 2 (illegal address)", 2)
         return struct.pack(f">{count}H", *words[at : at + count])
 
 

@@ -253,7 +253,7 @@ def test_a_product_that_is_wrong_itself_is_refused(wrong: dict[str, Any], what: 
         resolve(INVERTER, **wrong)
 
 
-@pytest.mark.parametrize("error", [NoReply("silent"), BadReply("noise"), Refused("exception 6 (busy)")])
+@pytest.mark.parametrize("error", [NoReply("silent"), BadReply("noise"), Refused("exception 6 (busy)", 6)])
 def test_a_device_that_cannot_be_walked_now_is_no_device_without_models(error: Exception) -> None:
     ask = memory(COMMON, INVERTER)
     ask.faults = {40_070: [error, error]}  # type: ignore[list-item]

@@ -138,7 +138,7 @@ def test_a_silent_unit_costs_three_requests() -> None:
         # two are not: a chain must not look shorter because the line is bad
         ([NoReply(""), NoReply("")], NoReply),
         # a device that is busy says nothing about its map
-        ([Refused("exception 6 (busy)")], Refused),
+        ([Refused("exception 6 (busy)", 6)], Refused),
     ],
 )
 def test_a_reply_that_is_missing_in_the_middle(errors: list[DriverError], ends: type | None) -> None:
