@@ -36,7 +36,7 @@ FILES = (
     ("fleet", "key_file"),
 )
 PAIRS = (("cert_file", "key_file"), ("key_file", "cert_file"), ("username", "password_file"))
-PROTOCOLS = ("modbus", "opcua")
+PROTOCOLS = ("modbus", "sunspec", "dlt645", "opcua")
 PARTS = {"battery": ("BMS", "PCS"), "meter": ("meter",), "pv": ("PV",)}
 """What the devices of a unit must be together; each part exactly once."""
 
@@ -143,6 +143,8 @@ class _Rules:
             protocols = (product.protocol,) if isinstance(product, Product) else PROTOCOLS
             if device.link is not None and not any(_is_link(device.link, one) for one in protocols):
                 yield (*where, "link"), self.say(f"link_{protocols[0]}", link=device.link)
+            if isinstance(product, Product) and (product.protocol == "dlt645") != bool(device.address):
+                yield (*where, "product"), self.say("address", product=device.product)
 
     def _parts_named(self, where: Where, unit: object, product: Product) -> Found:
         """A product with parts says which of them serves which unit; one without has nothing to say."""
@@ -260,7 +262,9 @@ def _is_url(text: str, *schemes: str) -> bool:
 
 
 def _is_link(link: str, protocol: str) -> bool:
-    return _is_url(link, "opc.tcp") if protocol == "opcua" else _line(link) is not None
+    if protocol == "opcua":
+        return _is_url(link, "opc.tcp")
+    return _line(link) is not None and link.startswith("dlt645:") == (protocol == "dlt645")
 
 
 def _is_broker(url: str) -> bool:

@@ -110,6 +110,9 @@ class DeviceTable(Table):
     """Modbus unit id."""
     address: str = Field(default="", pattern=r"^(\d{12})?$")
     """Of a DL/T 645 meter, the 12 digits on its label."""
+    ct_ratio: float = Field(default=1.0, gt=0, le=100_000)
+    """Of a DL/T 645 meter behind transformers: 40.0 for 200 A / 5 A."""
+    vt_ratio: float = Field(default=1.0, gt=0, le=100_000)
     on_loss: Literal["device", "zero", "release"] | None = None
     """What it is told when the controller has nothing valid to say; see :mod:`drivers.modbus.writer`."""
 

@@ -1,5 +1,6 @@
 """From a specification to a meter on a line that is there."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from drivers.catalog.loader import load_product, points_of
@@ -20,14 +21,14 @@ class Dlt645Spec:
     """One meter to be opened."""
 
     name: str
-    unit: str
-    """The unit of the site that it serves."""
+    units: str | Mapping[str, str]
+    """The unit of the site that it serves, or the unit of each part."""
     product: str
     """Key in the catalog, for instance ``dlt645/three_phase``."""
     address: str
     """Meter address, 12 digits as printed on the meter, with leading zeros."""
     sink: Sink
-    """Its slice of the image, in the order of ``points_of(product, name, unit)``."""
+    """Its slice of the image, in the order of ``points_of(product, name, units)``."""
     ct_ratio: float = 1.0
     """Primary by secondary current of the transformers before the meter: 40.0 for 200 A / 5 A."""
     vt_ratio: float = 1.0
@@ -52,7 +53,7 @@ def dlt645_device(spec: Dlt645Spec, link: RtuLink, poller: Poller, on_event: OnE
         raise _problem(spec, f"{spec.address!r} is no meter address", do)
     times = product.link
     link.stations.setdefault(spec.address, Station(times.timeout_min_s, times.timeout_max_s, times.gap_s))
-    points = points_of(product, spec.name, spec.unit)
+    points = points_of(product, spec.name, spec.units)
     product = replace(product, points=tuple(_primary(point, spec) for point in product.points))
     try:
         return Dlt645Device(spec.name, product, points, spec.address, spec.sink, poller, on_event)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from drivers.catalog.loader import load_product
 from drivers.catalog.product import LinkSpec, Product
+from drivers.driver import Driver
 from drivers.modbus.device import ModbusDevice, Search
 from drivers.modbus.event import OnEvent
 from drivers.modbus.line import Endpoint, Line, parse_url
@@ -17,14 +18,14 @@ RTU_UNITS = range(1, 248)
 TCP_UNITS = range(256)
 
 
-def open_devices(specs: Sequence[ModbusSpec], on_event: OnEvent) -> list[ModbusDevice]:
+def open_devices(specs: Sequence[ModbusSpec], on_event: OnEvent) -> list[Driver]:
     """Build the devices; nothing is opened and no thread runs before their ``start``.
 
     Raises:
         ConfigError: a url, unit number or product cannot be used.
     """
     lines: dict[str, tuple[Endpoint, Link, LinkPoller]] = {}
-    devices: list[ModbusDevice] = []
+    devices: list[Driver] = []
     for spec in specs:
         endpoint = parse_url(spec.url)
         if endpoint.name not in lines:
@@ -44,16 +45,28 @@ def _line(endpoint: Endpoint) -> tuple[Endpoint, Link, LinkPoller]:
     return endpoint, link, LinkPoller(link)
 
 
-def _device(spec: ModbusSpec, link: Link, poller: LinkPoller, on_event: OnEvent) -> ModbusDevice:
+def _device(spec: ModbusSpec, link: Link, poller: LinkPoller, on_event: OnEvent) -> Driver:
     product = load_product(spec.product, spec.variant)
+    if product.protocol == "dlt645" and isinstance(link, RtuLink):
+        return _meter(spec, link, poller, on_event)
     units = TCP_UNITS if isinstance(link, TcpLink) else RTU_UNITS
     if product.protocol not in ("modbus", "sunspec"):
-        raise _problem(spec, f"{spec.product} speaks {product.protocol}", "Use a Modbus product")
+        raise _problem(spec, f"{spec.product} speaks {product.protocol}", "Use a product of this line")
     if spec.unit_id not in units:
         raise _problem(spec, f"unit number {spec.unit_id} cannot be", f"Use {units[0]} to {units[-1]}")
     for unit_id in (spec.unit_id, *(p.unit_id for p in product.points if p.unit_id is not None)):
         link.stations.setdefault(unit_id, _station(product.link))
     return ModbusDevice(spec, product, poller, on_event, cost_on(link.line.endpoint), _search(spec, product))
+
+
+def _meter(spec: ModbusSpec, link: RtuLink, poller: LinkPoller, on_event: OnEvent) -> Driver:
+    """Return a DL/T 645 meter on the line; most sites need no such code."""
+    from drivers.dlt645.build import Dlt645Spec, dlt645_device
+
+    meter = Dlt645Spec(
+        spec.name, spec.units, spec.product, spec.address, spec.sink, spec.ct_ratio, spec.vt_ratio
+    )
+    return dlt645_device(meter, link, poller, on_event)
 
 
 def _search(spec: ModbusSpec, product: Product) -> Search | None:

@@ -1,4 +1,4 @@
-"""What a Modbus device of a site is, and how it is reached."""
+"""What a device on a Modbus line is, and how it is reached."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +31,12 @@ class ModbusSpec:
     variant: str = ""
     on_loss: OnLoss | None = None
     """None: the device's own timer when it has one, else its release, else zero power."""
+    address: str = ""
+    """Of a DL/T 645 meter on the line: the 12 digits on its label."""
+    ct_ratio: float = 1.0
+    """Primary by secondary current of the transformers before such a meter: 40.0 for 200 A / 5 A."""
+    vt_ratio: float = 1.0
+    """Primary by secondary voltage."""
 
 
 def on_loss_of(product: Product) -> OnLoss:

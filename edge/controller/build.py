@@ -19,7 +19,14 @@ from edge.image import DeviceInfo, SharedImage
 from models.point import Point, Role
 from models.site import Battery, Meter, Pv, Site, SiteLimits
 
-PROTOCOLS = {"tcp": "modbus-tcp", "rtu": "modbus-rtu", "opc.tcp": "opcua"}
+PROTOCOLS = {
+    "tcp": "modbus-tcp",
+    "tls": "modbus-tls",
+    "rtu": "modbus-rtu",
+    "rtu+tcp": "modbus-rtu",
+    "dlt645": "dlt645",
+    "opc.tcp": "opcua",
+}
 """By the scheme of the link."""
 HOSTED = ("opcua",)
 """Protocols whose library is heavy: their devices live in a driver host."""
@@ -123,6 +130,9 @@ class Plant:
                 sink=image.slice(device.name),
                 variant=device.variant,
                 on_loss=device.on_loss,
+                address=device.address,
+                ct_ratio=device.ct_ratio,
+                vt_ratio=device.vt_ratio,
             )
             for device in self.config.devices
             if device.name not in self.hosted
