@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.catalog.loader import known_products, load_product, points_of, read_product
+from drivers.catalog.loader import FOLDER, known_products, load_product, points_of, read_file, read_product
 from drivers.catalog.schema import ProductFile
 from models.errors import ConfigError
 from models.point import AlarmLevel, Role, RunState
@@ -133,15 +133,32 @@ def test_an_unknown_product_names_those_that_are_known() -> None:
         load_product("yunchu/pcs1000")
 
 
+def variants(key: str) -> list[str]:
+    return read_file(FOLDER / f"{key}.toml", key).variants or [""]
+
+
 @pytest.mark.parametrize("key", known_products())
 def test_every_product_of_the_catalog_is_good(key: str) -> None:
-    product = load_product(key)
-    assert product.source
-    points = points_of(product, "dev-1", "unit-1")
-    assert [point.name for point in points] == [f"dev-1/{spec.name}" for spec in product.points]
-    assert {point.unit for point in points} == {"unit-1"}
-    roles = [point.role for point in points if point.role is not Role.OTHER]
-    assert len(roles) == len(set(roles)), "each role once"
+    for variant in variants(key):
+        product = load_product(key, variant)
+        assert product.source and product.tested_on
+        units = {part: f"unit {part}" for part in product.parts} if product.parts else "unit"
+        points = points_of(product, "dev-1", units)
+        assert [point.name for point in points] == [f"dev-1/{spec.name}" for spec in product.points]
+        assert {point.unit for point in points} == (set(units.values()) if product.parts else {"unit"})
+
+
+def test_a_product_with_variants_must_be_told_which(tmp_path: Path) -> None:
+    text = 'variants = ["lv", "hv"]\n' + GOOD.replace(
+        "scale = 0.1, poll", "scale = { lv = 0.1, hv = 1.0 }, poll"
+    )
+    path = tmp_path / "x.toml"
+    path.write_text(text)
+    assert read_product(path, "acme/x", "hv").points[0].scale == 1.0
+    assert read_product(path, "acme/x", "lv").points[0].scale == 0.1
+    for variant in ("", "mv"):
+        with pytest.raises(ConfigError, match="lv, hv"):
+            read_product(path, "acme/x", variant)
 
 
 def test_the_demo_products_have_what_control_needs() -> None:
