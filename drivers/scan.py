@@ -1,0 +1,198 @@
+"""Who is on a line, or on a network: one cheap read per unit, then :mod:`drivers.identify` for who answered.
+
+Any proven reply and any exception shows that somebody is there. Only read functions go out. A scan opens the
+line for itself, so nobody else may hold it; the caller sees to that.
+"""
+
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from drivers.catalog.loader import FOLDER, known_products, read_file, read_product
+from drivers.catalog.product import Product
+from drivers.identify import Identity, identify
+from drivers.modbus import frames
+from drivers.modbus.frames import READ_HOLDING, RTU_EXCEPTION
+from drivers.modbus.line import LineLost, parse_url
+from drivers.modbus.link import Link, Station, link_to
+from drivers.talk import Direct, hold
+from models.errors import BadReply, ConfigError, DriverError, Refused
+
+QUIET_S = 0.15
+"""Longest wait for a unit of which nothing is known; ids without anybody cost this each."""
+TCP_WAIT_S = 0.4
+TALK_S = 1.0
+"""Longest wait for a reply of a unit that is there."""
+CONNECT_S = 0.5
+CONNECTS, HOSTS = 64, 8
+"""Connections tried, and hosts asked, at the same time."""
+ODD_UNITS = (173, 219)
+"""Nobody has these; who answers on them answers on all."""
+OVERHEAD_S = 0.012
+"""Of a request on a serial line besides bytes and waiting: silence, and what the USB adapter takes."""
+
+Step = Callable[[str], None]
+"""Told what is looked at next, once for each unit of work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One unit that answers."""
+
+    link: str
+    """For the site file."""
+    identity: Identity
+    any_unit: bool = False
+    """Whether it answers on every unit id."""
+
+
+class _Quick(Station):
+    """A unit of which nothing is known: nobody waits for its late reply, which names it anyway."""
+
+    @property
+    def drain_ns(self) -> int:
+        return 0
+
+
+def candidates() -> list[Product]:
+    """Return what a device may be: every product that speaks Modbus, in its first variant."""
+    found = []
+    for key in known_products():
+        path = FOLDER / f"{key}.toml"
+        try:
+            file = read_file(path, key)
+            if file.protocol in ("modbus", "sunspec"):
+                found.append(read_product(path, key, (file.variants or [""])[0]))
+        except ConfigError:  # a file that cannot be used is the catalog's business, not the scan's
+            continue
+    return found
+
+
+def factory_units(products: Iterable[Product]) -> list[int]:
+    """Return the unit ids that products have from the factory, 1 first."""
+    return [1, *sorted({product.link.unit_id for product in products} - {1})]
+
+
+def serial_links(path: str, bauds: Sequence[int], parities: Sequence[str]) -> list[str]:
+    """Return the urls of a port in all settings, in the given order; stop bits as the standard wants them.
+
+    Without parity most devices have one stop bit, though the standard says two (V1.02, 2.5.1).
+    """
+    return [f"rtu://{path}?baud={baud}&parity={parity}" for parity in parities for baud in bauds]
+
+
+def estimate_s(links: Sequence[str], ids: Sequence[int]) -> float:
+    """Return how long a serial scan takes at most when nobody answers."""
+    seconds = 0.0
+    for link in links:
+        endpoint = parse_url(link)
+        wire_s = (8 + RTU_EXCEPTION + 2) * endpoint.byte_ns / 1e9
+        seconds += len(ids) * (wire_s + QUIET_S + OVERHEAD_S)
+    return seconds
+
+
+def scan_serial(
+    links: Sequence[str], ids: Sequence[int], products: Sequence[Product], step: Step
+) -> list[Found]:
+    """Try the settings one after another; the first with an answer is that of the line.
+
+    Raises:
+        LineLost: the port cannot be opened, for instance because another program holds it.
+    """
+    for url in links:
+        link = link_to(parse_url(url))
+        link.open()
+        try:
+            units = [unit for unit in ids if _there(link, unit, QUIET_S, url, step)]
+            if units:
+                return [Found(url, _identify(link, unit, products)) for unit in units]
+        finally:
+            link.close()
+    return []
+
+
+def open_hosts(hosts: Sequence[str], ports: Sequence[int], step: Step) -> list[tuple[str, int]]:
+    """Return which ports of which hosts take a connection."""
+    places = [(host, port) for host in hosts for port in ports]
+
+    def takes(place: tuple[str, int]) -> bool:
+        try:
+            socket.create_connection(place, CONNECT_S).close()
+        except OSError:
+            return False
+        finally:
+            step(f"{place[0]}:{place[1]}")
+        return True
+
+    with ThreadPoolExecutor(CONNECTS) as pool:
+        return [place for place, taken in zip(places, pool.map(takes, places), strict=True) if taken]
+
+
+def scan_hosts(
+    places: Sequence[tuple[str, int]], ids: Sequence[int], products: Sequence[Product], step: Step
+) -> list[Found]:
+    """Ask the units behind every open port; several hosts at the same time, one request each."""
+
+    def ask(place: tuple[str, int]) -> list[Found]:
+        host = f"[{place[0]}]" if ":" in place[0] else place[0]
+        return _scan_host(f"tcp://{host}:{place[1]}", ids, products, step)
+
+    with ThreadPoolExecutor(HOSTS) as pool:
+        return [found for several in pool.map(ask, places) for found in several]
+
+
+def _scan_host(url: str, ids: Sequence[int], products: Sequence[Product], step: Step) -> list[Found]:
+    link = link_to(parse_url(url))
+    try:
+        link.open()
+        units = [unit for unit in ids if _there(link, unit, TCP_WAIT_S, url, step)]
+        everywhere = len(units) > 1 and all(_there(link, unit, TCP_WAIT_S, url) for unit in ODD_UNITS)
+        if everywhere:
+            units = units[:1]
+        return [Found(url, _identify(link, unit, products), everywhere) for unit in units]
+    except LineLost:
+        return []
+    finally:
+        link.close()
+
+
+def _there(link: Link, unit: int, wait_s: float, url: str, step: Step = lambda _: None) -> bool:
+    """Whether somebody answers on a unit id; asked again when the answer was broken."""
+    step(f"{url} {unit}")
+    link.stations[unit] = _Quick(wait_s, wait_s)
+    ask = Direct(link)
+    for _ in range(2):
+        try:
+            ask(frames.read(unit, READ_HOLDING, 0, 1))
+        except Refused:
+            return True
+        except BadReply:
+            continue  # an answer that came late to the one before, or a wrong parity: once more
+        except LineLost:
+            raise
+        except DriverError:
+            return False
+        return True
+    return False
+
+
+def _identify(link: Link, unit: int, products: Sequence[Product]) -> Identity:
+    for number in {
+        unit,
+        *(rule.unit_id for p in products for rule in p.identity if rule.unit_id is not None),
+    }:
+        link.stations[number] = Station(QUIET_S, TALK_S)
+    return hold(identify(unit, products), Direct(link, QUIET_S, TALK_S))
+
+
+def parse_numbers(text: str, least: int, most: int) -> list[int]:
+    """Read "1-32,100" as numbers in that order; raise ValueError for anything else, or outside the limits."""
+    found: dict[int, None] = {}
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        low, high = int(first), int(last if dash else first)
+        if not least <= low <= high <= most:
+            raise ValueError(f"{part} is not within {least} to {most}")
+        found |= dict.fromkeys(range(low, high + 1))
+    return list(found)
