@@ -18,6 +18,7 @@ from typing import Any
 
 from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusTcpServer
+from pymodbus.server.requesthandler import ServerRequestHandler
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 DEFINITIONS = Path(__file__).parents[1] / "sunspec" / "models"
@@ -166,6 +167,19 @@ class Device:
         return SimDevice(self.unit_id, [block], action=action)
 
 
+class Handler(ServerRequestHandler):
+    """Answers one connection for the units that are there; pymodbus itself would refuse for the others."""
+
+    def __init__(self, server: Any, units: frozenset[int]) -> None:
+        super().__init__(server, None, None, None)  # type: ignore[no-untyped-call]
+        self._units = units
+
+    async def handle_request(self) -> None:
+        """Carry out a request for a unit that is there."""
+        if self.last_pdu is not None and self.last_pdu.dev_id in self._units:
+            await super().handle_request()  # type: ignore[no-untyped-call]
+
+
 @contextmanager
 def serve(*devices: Device, port: int = 0) -> Iterator[int]:
     """Serve units behind one Modbus TCP port of this machine and return the port; other units stay silent."""
@@ -176,7 +190,9 @@ def serve(*devices: Device, port: int = 0) -> Iterator[int]:
 
     async def run() -> None:
         units = [device.served() for device in devices]
-        server: Any = ModbusTcpServer(units, address=("127.0.0.1", port), ignore_missing_devices=True)
+        server: Any = ModbusTcpServer(units, address=("127.0.0.1", port))
+        known = frozenset(device.unit_id for device in devices)
+        server.callback_new_connection = lambda: Handler(server, known)
         await server.serve_forever(background=True)
         running.extend((asyncio.get_running_loop(), server.transport.sockets[0].getsockname()[1]))
         started.set()
