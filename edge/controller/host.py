@@ -25,6 +25,8 @@ from edge.launch import die_with_parent
 from models.errors import ConfigError, Problem
 
 SECONDS_MAY_PASS = 1.0
+HOST_NICE = 5
+"""A host gives way to the control loop, which must not wake late because a host decodes."""
 
 
 def open_driver(config_path: Path, run_dir: Path, name: str) -> OpcUa:
@@ -67,6 +69,7 @@ def _nameplate(config: SiteConfig, device: DeviceTable) -> Nameplate | None:
 def run(config_path: Path, run_dir: Path, name: str, parent: int) -> None:
     """Run the driver until SIGTERM, until ``parent`` is gone, or until the driver has died."""
     die_with_parent()
+    os.nice(HOST_NICE)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

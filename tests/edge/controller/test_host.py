@@ -114,6 +114,7 @@ def test_a_host_whose_driver_has_died_ends_so_that_it_is_started_again(
     monkeypatch.setattr(OpcUa, "_forever", fault)
     monkeypatch.setattr("edge.controller.host.die_with_parent", lambda: None)
     monkeypatch.setattr("edge.controller.host.signal.signal", lambda *_: None)
+    monkeypatch.setattr("edge.controller.host.os.nice", lambda _: 0)
     ended = threading.Event()
 
     def work() -> None:
