@@ -35,10 +35,15 @@ class Resolved:
     """What was found, by unit id; the device's own texts are in ``texts`` of its chain."""
     trouble: tuple[str, ...]
     """What the device does not have, and why; for people."""
+    lost: tuple[int, ...] = ()
+    """Other units than the own one that did not answer: their points are BAD until somebody connects anew."""
 
 
 def connect(product: Product, unit_id: int) -> Generator[Request, bytes | DriverError, Resolved]:
     """Walk every unit that the product speaks of, and resolve all its references.
+
+    Another unit than the device's own, say the meter behind an inverter, takes only its own points with it
+    when it does not answer.
 
     Raises:
         NoReply, BadReply, Refused: see :func:`drivers.sunspec.walk.discover`.
@@ -47,12 +52,20 @@ def connect(product: Product, unit_id: int) -> Generator[Request, bytes | Driver
     units = {unit_id if place.unit_id is None else place.unit_id: None for place in _places(product)}
     chains: dict[int, Chain] = {}
     counts: dict[tuple[int, int], Counts] = {}
+    lost: dict[int, DriverError] = {}
     for unit in units or {unit_id: None}:
-        chains[unit] = yield from discover(unit)
-        for at in chains[unit].models:
-            if at.id in _models(product):
-                counts[unit, at.address] = yield from _counts(unit, at)
-    return _Resolver(product, unit_id, chains, counts).resolve()
+        try:
+            chain = yield from discover(unit)
+            for at in chain.models:
+                if at.id in _models(product):
+                    counts[unit, at.address] = yield from _counts(unit, at)
+        except DriverError as error:
+            lost[unit] = error
+            if unit == unit_id or len(lost) == len(units):
+                raise
+        else:
+            chains[unit] = chain
+    return _Resolver(product, unit_id, chains, counts, lost).resolve()
 
 
 def _places(product: Product) -> list[PointSpec | TextSpec | Register]:
@@ -103,8 +116,10 @@ class _Resolver:
         unit_id: int,
         chains: dict[int, Chain],
         counts: dict[tuple[int, int], Counts],
+        lost: dict[int, DriverError],
     ) -> None:
         self._product, self._unit_id, self._chains, self._counts = product, unit_id, chains, counts
+        self._lost = lost
         self._hidden: dict[str, PointSpec] = {}
         self._trouble = [f"unit {unit}: {chain.trouble}" for unit, chain in chains.items() if chain.trouble]
 
@@ -115,7 +130,8 @@ class _Resolver:
         write, prepare = self._written()
         link = replace(product.link, holes=(*product.link.holes, *self._holes(points)))
         plain = replace(product, points=points, texts=texts, write=write, prepare=prepare, link=link)
-        return Resolved(plain, tuple(self._hidden.values()), self._chains, tuple(self._trouble))
+        hidden, trouble = tuple(self._hidden.values()), tuple(self._trouble)
+        return Resolved(plain, hidden, self._chains, trouble, tuple(self._lost))
 
     def _holes(self, points: tuple[PointSpec, ...]) -> list[tuple[int, int, int]]:
         """Return the headers of the models, except those that a point of this or another unit needs."""
@@ -128,6 +144,8 @@ class _Resolver:
 
     def _find(self, references: tuple[str, ...], unit: int, instance: int) -> tuple[int, Place]:
         """Return the model's address, and the place in it, of the first reference that the device has."""
+        if unit in self._lost:
+            raise Absent(f"unit {unit} does not answer: {self._lost[unit]}")
         reasons = []
         for reference in references:
             model, path = split(reference)

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from drivers.catalog.product import By, PointSpec, Register, SetRow, Step, TextSpec, WriteSpec
+from drivers.modbus.frames import Request
 from drivers.modbus.plan import plan_reads
 from drivers.simulator.sunspec import Device, Map, Model
 from drivers.sunspec.connect import Resolved, connect
-from models.errors import BadReply, NoReply, Refused
+from models.errors import BadReply, DriverError, NoReply, Refused
 from tests.drivers.sunspec.reader import Memory, drive, memory, point, product, values
 
 COMMON = Model(1, {"Mn": "Acme", "SN": "007"})
@@ -157,6 +158,31 @@ def test_a_product_may_speak_of_several_units() -> None:
     assert [factor.unit_id for factor in resolved.hidden] == [None, 240]
     shown = values(resolved, 1, ask)
     assert [shown["103_w"], shown["203_w"]] == pytest.approx([-123.4, 770])
+
+
+def test_another_unit_that_is_silent_takes_only_its_own_points_with_it() -> None:
+    both = product(point("103:W"), point("203:W", unit_id=240))
+    ask = memory(COMMON, INVERTER)
+
+    def half(request: Request) -> bytes | DriverError:
+        return NoReply("silent") if request.unit == 240 else ask(request)
+
+    resolved = drive(connect(both, 1), half)
+    assert [spec.fn for spec in resolved.product.points] == [3, 0]
+    assert resolved.lost == (240,) and resolved.trouble == ("203_w: unit 240 does not answer: silent",)
+    assert values(resolved, 1, half)["103_w"] == pytest.approx(-123.4)
+
+
+@pytest.mark.parametrize("units", [(None, 240), (240, 241)])
+def test_the_devices_own_unit_or_at_least_one_must_answer(units: tuple[int | None, int]) -> None:
+    points = [point("103:W", name=f"p{k}", unit_id=unit) for k, unit in enumerate(units)]
+    ask = Memory([Device(Map([COMMON, INVERTER]), 240)])
+
+    def half(request: Request) -> bytes | DriverError:
+        return ask(request) if request.unit == 240 and units[0] is None else NoReply("silent")
+
+    with pytest.raises(NoReply):
+        drive(connect(product(*points), 1), half)
 
 
 def test_other_points_than_references_are_left_alone() -> None:
