@@ -6,9 +6,13 @@ a reply says which address it comes from. Therefore:
 - between frames the line is silent for 3.5 characters, and strays are thrown away before a request is sent;
 - after a timeout or a bad frame the line stays silent and is drained for the learnt longest reply time;
 - a unit that still owes a reply is not asked anything whose reply would look the same (function and length)
-  until it has answered something else, or FORGET_NS has passed.
+  until it has answered something else, or FORGET_NS has passed; a refusal says nothing while a reply is owed,
+  since it may be that reply.
+
+Devices answer in order. What no master can see: a second copy of a reply that comes after the next request.
 """
 
+import os
 import time
 from collections.abc import Hashable
 from typing import Protocol
@@ -46,17 +50,12 @@ class Station:
         """How long after a failed request an answer to it may still come."""
         return 0 if self._misses > DEAD else max(self.timeout_ns, 2 * self._slow_ns)
 
-    def answered(self, took_ns: int, proof: bool = True) -> None:
-        """Learn from an answer: four times the slowest of late is the timeout.
-
-        ``proof``: the answer shows that nothing older is on its way; an exception does not, since it may
-        itself be the older one.
-        """
+    def answered(self, took_ns: int) -> None:
+        """Learn: four times the slowest answer of late is the timeout, and nothing older is on its way."""
         self._slow_ns = max(took_ns, self._slow_ns - (self._slow_ns >> 7))
         self.timeout_ns = min(max(4 * self._slow_ns, self._min_ns), self._max_ns)
         self._misses = 0
-        if proof:
-            self._owed.clear()
+        self._owed.clear()
 
     def missed(self) -> None:
         """Give it more time: it may have become slower."""
@@ -66,6 +65,10 @@ class Station:
     def owe(self, exchange: Exchange, now_ns: int) -> None:
         """Remember that a reply to ``exchange`` may still come."""
         self._owed[exchange.shape] = now_ns
+
+    def owes(self, now_ns: int) -> int:
+        """Return how many replies of it may still come."""
+        return sum(now_ns - since_ns < FORGET_NS for since_ns in self._owed.values())
 
     def ambiguous(self, exchange: Exchange, now_ns: int) -> bool:
         """Whether an owed reply could be taken for the answer to ``exchange``."""
@@ -124,7 +127,8 @@ class TcpLink:
         self.stations: dict[int | str, Station] = {}
         self._gap = Gap()
         self._heard_ns = 0
-        self._transaction = 0
+        self._transaction = int.from_bytes(os.urandom(2), "big")
+        """Begins anywhere, so that replies which a gateway mixes up between its clients differ."""
         self._buffer = bytearray()
 
     def open(self) -> None:
@@ -150,6 +154,8 @@ class TcpLink:
         station = self.stations[request.unit]
         if gap_ns := self._gap.ns(station):
             time.sleep(max(0, self._heard_ns + gap_ns - time.monotonic_ns()) / 1e9)
+        while self._whole_frame():
+            pass  # it came before the request: it cannot be the answer
         self._transaction = self._transaction % 0xFFFF + 1
         start_ns = time.monotonic_ns()
         self.line.send(frames.tcp_frame(self._transaction, request))
@@ -172,23 +178,30 @@ class TcpLink:
         station.answered(self._heard_ns - start_ns)
 
     def _reply(self, request: Request, deadline_ns: int) -> bytes:
-        buffer = self._buffer
         while True:
-            while len(buffer) >= frames.MBAP_SIZE:
-                try:
-                    transaction, unit, size = frames.tcp_header(buffer)
-                except BadReply as error:
-                    raise LineLost(f"{self.line.endpoint.name}: {error}") from error
-                if len(buffer) < size:
-                    break
-                pdu = bytes(buffer[frames.MBAP_SIZE : size])
-                del buffer[:size]
+            while frame := self._whole_frame():
+                transaction, unit, _ = frames.tcp_header(frame)
                 if transaction != self._transaction:
                     continue  # too late, somebody else's, or sent twice
                 if unit != request.unit:
                     raise BadReply(f"unit {unit} answered, {request.unit} was asked")
-                return frames.payload(request, pdu)
-            buffer += self.line.receive(deadline_ns)
+                return frames.payload(request, frame[frames.MBAP_SIZE :])
+            self._buffer += self.line.receive(deadline_ns)
+
+    def _whole_frame(self) -> bytes:
+        """Take the next frame off what has come; empty while it is not complete."""
+        buffer = self._buffer
+        if len(buffer) < frames.MBAP_SIZE:
+            return b""
+        try:
+            _, _, size = frames.tcp_header(buffer)
+        except BadReply as error:
+            raise LineLost(f"{self.line.endpoint.name}: {error}") from error
+        if len(buffer) < size:
+            return b""
+        frame = bytes(buffer[:size])
+        del buffer[:size]
+        return frame
 
 
 class RtuLink:
@@ -227,19 +240,19 @@ class RtuLink:
         try:
             reply = self._receive(exchange, start_ns + exchange.largest * self._byte_ns + station.timeout_ns)
             data = exchange.serial_payload(reply)
-        except Refused:
-            self._took(station, start_ns, proof=False)
-            raise
-        except (NoReply, BadReply):
-            self._settle(exchange, station, start_ns)
+        except (NoReply, BadReply, Refused) as error:
+            if isinstance(error, Refused) and not station.owes(start_ns):
+                self._took(station, start_ns)
+            else:  # a refusal may be that of an older request: then the reply to this one is on its way
+                self._settle(exchange, station, start_ns)
             raise
         self._took(station, start_ns + len(reply) * self._byte_ns)
         return data
 
-    def _took(self, station: Station, start_ns: int, proof: bool = True) -> None:
+    def _took(self, station: Station, start_ns: int) -> None:
         now_ns = time.monotonic_ns()
         self._free_ns = now_ns + self._silence_ns
-        station.answered(max(0, now_ns - start_ns), proof)
+        station.answered(max(0, now_ns - start_ns))
 
     def _wait_for_silence(self, gap_ns: int) -> None:
         """Wait until the line has been silent for 3.5 characters; what comes meanwhile answers nothing.
@@ -293,21 +306,24 @@ class RtuLink:
             except NoReply:
                 break
             now_ns = time.monotonic_ns()
-            if _answers(exchange, late):
+            if _answers(exchange, late, station.owes(now_ns) == 1):
                 station.answered(now_ns - start_ns)
                 break
         self._free_ns = time.monotonic_ns() + self._silence_ns
 
 
-def _answers(exchange: Exchange, late: bytes) -> bool:
-    """Whether ``late`` ends with the reply to ``exchange``, so that nothing is owed any more."""
+def _answers(exchange: Exchange, late: bytes, refusal: bool) -> bool:
+    """Whether ``late`` ends with the reply to ``exchange``, so that nothing is owed any more.
+
+    ``refusal``: that may be a refusal, since no older request could be meant.
+    """
     for at in range(len(late)):
         if exchange.missing(late[at:]) == 0:
             try:
                 exchange.serial_payload(late[at:])
-            except Refused:
-                return True
             except (BadReply, NoReply):
                 continue
+            except Refused:
+                return refusal
             return True
     return False

@@ -114,6 +114,24 @@ def test_probe_4_a_request_given_up_does_not_answer_the_next(bench) -> None:
     assert attempt(bench, link, 1, 3, 500, 2)
 
 
+def test_a_late_refusal_does_not_hide_that_a_reply_is_on_its_way(bench) -> None:
+    """The refusal of the first comes while the second is open: then the second's reply is owed."""
+    late = {100: (0.3, b"\x83\x02"), 500: (0.5, None)}
+
+    def mangle(asked, frame):
+        delay, refusal = late.get(int.from_bytes(asked.pdu[1:3], "big"), (0.0, None))
+        return [(delay, bench.rtu_wrap(asked.unit, refusal) if refusal else frame)]
+
+    link, _ = opened(bench, "rtu", bench.Peer(mangle))
+    assert attempt(bench, link, 1, 3, 100, 2) is None
+    with pytest.raises(Refused):
+        link.ask(frames.read(1, 3, 500, 3))
+    assert link.ambiguous(frames.read(1, 3, 700, 3), time.monotonic_ns())
+    assert link.ambiguous(frames.read(1, 3, 700, 2), time.monotonic_ns())
+    bench.eventually(lambda: attempt(bench, link, 1, 3, 900, 4))
+    assert attempt(bench, link, 1, 3, 700, 3)
+
+
 @pytest.mark.parametrize("kind", ["tcp", "rtu"])
 def test_probe_5_a_write_whose_reply_is_lost_is_on_the_wire_once(bench, kind) -> None:
     link, pump = opened(bench, kind, bench.Peer(lambda asked, frame: []))
