@@ -88,8 +88,8 @@ METER = (
     Register(72, "f32", "meter-1/e_import_kwh"),
     Register(74, "f32", "meter-1/e_export_kwh"),
 )
-METER_SIZE = 102
-"""Addresses 0..101; what is not in METER reads 0.0."""
+METER_SIZE = 382
+"""Addresses 0..381; what is not in METER reads 0.0."""
 
 
 def encode(register: Register, value: float) -> list[int]:

@@ -42,7 +42,7 @@ def test_meter_shows_the_grid(site: SimulatedSite, serial: Callable[..., ModbusS
 
 @pytest.mark.parametrize(
     ("device", "address", "count"),
-    [("bms-1", 20, 1), ("bms-1", 19, 2), ("meter-1", 102, 1), ("meter-1", 60, 60)],
+    [("bms-1", 20, 1), ("bms-1", 19, 2), ("meter-1", 382, 1), ("meter-1", 340, 60)],
 )
 def test_beyond_the_map_is_refused(
     serial: Callable[..., ModbusSerialClient], device: str, address: int, count: int
