@@ -83,7 +83,9 @@ def paid(points: Sequence[PointSpec], max_gap: int, cost: Cost) -> tuple[float, 
 
 def optimum(points: Sequence[PointSpec], max_gap: int, cost: Cost) -> float:
     """Return the least load that any blocks can have, proven by branch and bound."""
-    prices, rows, columns = [], [], []
+    prices: list[float] = []
+    rows: list[int] = []
+    columns: list[int] = []
     for fn in {p.fn for p in points}:
         mine = [p for p in points if p.fn == fn]
         wanted = {a for p in mine for a in range(p.address, p.address + width(p))}

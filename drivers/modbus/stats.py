@@ -50,10 +50,12 @@ class LineStats:
         self, unit: int | str, start_ns: int, end_ns: int, due_ns: int, error: DriverError | None
     ) -> None:
         """Count one request; ``due_ns`` is when it was due."""
-        self._go_to(end_ns // NS_PER_S)
+        if (second := end_ns // NS_PER_S) != self._second:
+            self._go_to(second)
         now = self._second % (WINDOW_S + 1)
         self._busy_ns[now] += end_ns - start_ns
-        self._wait_ns[now] = max(self._wait_ns[now], end_ns - due_ns)
+        if end_ns - due_ns > self._wait_ns[now]:
+            self._wait_ns[now] = end_ns - due_ns
         stats = self.units.get(unit)
         if stats is None:
             stats = self.units[unit] = UnitStats()
