@@ -135,11 +135,10 @@ class _Resolver:
 
     def _holes(self, points: tuple[PointSpec, ...]) -> list[tuple[int, int, int]]:
         """Return the headers of the models, except those that a point of this or another unit needs."""
-        wanted = {point.address for point in points if point.fn == READ_HOLDING}
-        wanted |= {factor.address for factor in self._hidden.values()}
-        headers = {at.address for chain in self._chains.values() for at in chain.models}
-        # A value of at most four registers that ends in the header, or begins there.
-        free = [first for first in sorted(headers) if wanted.isdisjoint(range(first - 3, first + HEADER))]
+        polled = (*points, *self._hidden.values())
+        wanted = {at for point in polled if point.fn == READ_HOLDING for at in _registers(point)}
+        headers = sorted({at.address for chain in self._chains.values() for at in chain.models})
+        free = [first for first in headers if wanted.isdisjoint(range(first, first + HEADER))]
         return [(READ_HOLDING, first, first + HEADER - 1) for first in free]
 
     def _find(self, references: tuple[str, ...], unit: int, instance: int) -> tuple[int, Place]:
@@ -250,6 +249,11 @@ class _Resolver:
         )
         where = address + place.at
         return replace(register, sunspec=(), fn=fn, address=where, type=kind, power_of_ten=factor)
+
+
+def _registers(point: PointSpec) -> range:
+    """Return the addresses that a value lies in; the types end with their bits."""
+    return range(point.address, point.address + int(point.type[1:]) // 16)
 
 
 def _coded(place: Place) -> tuple[str, int]:

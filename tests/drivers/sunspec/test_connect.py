@@ -192,9 +192,17 @@ def test_other_points_than_references_are_left_alone() -> None:
     assert resolved.product.points == (plain, derived) and not resolved.hidden
 
 
-def test_no_read_goes_over_the_end_of_a_model() -> None:
+@pytest.mark.parametrize(
+    "references",
+    [
+        ("103:W", "103:St", "120:WRtg", "124:ChaState"),
+        # the last registers of a model and the first of the next
+        ("103:W", "103:EvtVnd4", "120:DERTyp", "120:WRtg", "120:MaxDisChaRte", "124:WChaMax", "124:OutWRte"),
+    ],
+)
+def test_no_read_goes_over_the_end_of_a_model(references: tuple[str, ...]) -> None:
     models = INVERTER, Model(120, {"WRtg": 5, "WRtg_SF": 0}), Model(124, {"ChaState": 50, "ChaState_SF": 0})
-    points = tuple(map(point, ("103:W", "103:St", "120:WRtg", "124:ChaState")))
+    points = tuple(map(point, references))
     resolved, _ = resolve(*models, points=points)
     specs, link = (*resolved.product.points, *resolved.hidden), resolved.product.link
     bounds = [(at.address + 2, at.address + 2 + at.length) for at in resolved.chains[1].models]
