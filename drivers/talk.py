@@ -4,9 +4,11 @@ The same conversation runs in the thread of a link (``drivers.guest``), on a lin
 (``talk``), through a socket, or in a test without any line.
 """
 
+import struct
 from collections.abc import Callable, Generator
 from typing import TypeVar
 
+from drivers.modbus import frames
 from drivers.modbus.frames import Request
 from drivers.modbus.line import LineLost
 from drivers.modbus.link import Link, Station
@@ -58,3 +60,41 @@ class Direct:
             self.link.close()  # many devices hang up on what they do not know
             self.link.open()
             raise NoReply(str(error)) from error
+
+
+def request_of(unit: int, pdu: bytes) -> Request:
+    """Return the request that a PDU of function 1 to 6, 15 or 16 is; ValueError for any other."""
+    try:
+        fn, address, count = struct.unpack_from(">BHH", pdu)
+    except struct.error:
+        raise ValueError(f"{pdu.hex()} is no request") from None
+    if not 0 <= unit <= 255:
+        raise ValueError(f"unit {unit} cannot be")
+    if 1 <= fn <= 4:
+        request = frames.read(unit, fn, address, count)
+    elif fn == frames.WRITE_COIL:
+        request = frames.write_coil(unit, address, count == 0xFF00)
+    elif fn == frames.WRITE_REGISTER:
+        request = frames.write_register(unit, address, pdu[3:5])
+    elif fn == frames.WRITE_COILS:
+        request = frames.write_coils(
+            unit, address, [bool(pdu[6 + k // 8] >> k % 8 & 1) for k in range(count)]
+        )
+    elif fn == frames.WRITE_REGISTERS:
+        request = frames.write_registers(unit, address, pdu[6:])
+    else:
+        raise ValueError(f"function {fn} is not asked here")
+    if request.pdu != pdu:
+        raise ValueError(f"{pdu.hex()} is no proper request")
+    return request
+
+
+def touched(request: Request) -> range:
+    """Return the addresses that a read or write of :func:`request_of` touches."""
+    fn, address, count = struct.unpack_from(">BHH", request.pdu)
+    return range(address, address + (1 if fn in (frames.WRITE_COIL, frames.WRITE_REGISTER) else count))
+
+
+def writes(request: Request) -> bool:
+    """Whether it changes something in the device."""
+    return request.pdu[0] > frames.READ_INPUT_REGISTERS

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from models.errors import BusyError, LinkError
 from models.proposal import Request, Source
@@ -30,6 +30,15 @@ ROUNDING_KW = 0.001
 SHOWN = 80
 """Characters of a wrong value that an answer repeats."""
 ACCEPT_PAUSE_S = 0.5
+FIELD_SOCKET = "field.sock"
+"""In the run folder, beside the one for proposals; see :mod:`edge.controller.field`."""
+
+
+class Door(Protocol):
+    """Checks what comes in."""
+
+    def accept(self, message: dict[str, Any], now_ns: int, utc_ms: int) -> dict[str, Any]:
+        """Return the answer to a message, or raise Refusal."""
 
 
 class Refusal(Exception):
@@ -159,7 +168,7 @@ def _shown(value: Any) -> str:
 class Mailbox:
     """Serves the socket in a thread of its own; one connection carries one request and its answer."""
 
-    def __init__(self, path: Path, held: Held, on_event: Callable[[str, str, str], None]) -> None:
+    def __init__(self, path: Path, held: Door, on_event: Callable[[str, str, str], None]) -> None:
         """Args: path of the socket, where accepted requests go, and whom to tell of refusals."""
         self._path = path
         self._held = held

@@ -8,13 +8,14 @@ from pathlib import Path
 from edge.config import load
 from edge.controller.build import build
 from edge.controller.deadline import notify, settle
+from edge.controller.field import FieldDesk
 from edge.controller.hosts import Hosts
 from edge.controller.lock import SiteLock
 from edge.controller.loop import RING_S, Loop, ring_dtype
 from edge.controller.takeover import take_over
 from edge.events import Events
 from edge.image import SharedImage
-from edge.mailbox import Held, Mailbox
+from edge.mailbox import FIELD_SOCKET, Held, Mailbox
 from edge.places import make_run_dir
 from edge.ring import Ring
 from edge.version import VERSION
@@ -55,7 +56,10 @@ def run(path: Path, given_run_dir: Path | None) -> int:
     state = take_over(site, image, ring, stop)
     held = Held(sum(b.p_min_kw for b in site.batteries), sum(b.p_max_kw for b in site.batteries))
     mailbox = Mailbox(run_dir / "control.sock", held, events.emit)
-    mailbox.start()
+    desk = FieldDesk(site.name, drivers, events.emit)
+    doors = (mailbox, Mailbox(run_dir / FIELD_SOCKET, desk, events.emit))
+    for door in doors:
+        door.start()
     loop = Loop(site, image, ring, plant.takers(drivers), held, events)
     if remark := settle(config.fifo_priority):
         events.emit("NO_REALTIME", "controller", remark)
@@ -64,7 +68,8 @@ def run(path: Path, given_run_dir: Path | None) -> int:
     done = loop.run(state, stop)
     notify("STOPPING=1")
     events.emit("STOPPED", "controller", "asked to stop" if done else "gave up after repeated faults")
-    mailbox.stop()
+    for door in doors:
+        door.stop()
     hosts.stop()
     for driver in drivers:
         driver.stop()

@@ -1,0 +1,145 @@
+"""What field engineers ask of a running controller: single requests on a line, its load, its frames.
+
+Served on a socket of its own, so that a slow device keeps no proposal waiting. A request takes its turn on
+the line like a read. What the controller itself writes, nobody else may write: a device has one writer.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from drivers.driver import Driver
+from drivers.guest import Guest, kept_registers, line_of
+from drivers.modbus.frames import Request
+from drivers.modbus.line import Line
+from drivers.modbus.link import Link
+from drivers.modbus.poller import LinkPoller
+from drivers.talk import request_of, touched, writes
+from edge.mailbox import Refusal
+from models.errors import DriverError
+from models.units import NS_PER_S
+
+FRAMES_KEPT = 2000
+TAP_NS = 5 * NS_PER_S
+"""Who looks at frames must ask for them this often."""
+
+
+class Tap:
+    """Keeps the last frames of one line for as long as somebody looks; called in the link thread."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._kept: deque[tuple[int, str, int, bytes]] = deque(maxlen=FRAMES_KEPT)
+        self._count = 0
+        self._until_ns = 0
+
+    def __call__(self, way: str, t_ns: int, data: bytes) -> None:
+        """Keep what was sent or came; give way when nobody looks any more."""
+        if t_ns > self._until_ns:
+            self._line.tap = None
+            return
+        self._count += 1
+        self._kept.append((self._count, way, t_ns, data))
+
+    def after(self, number: int) -> list[list[Any]]:
+        """Return what is newer: number, "tx" or "rx", monotonic ns, bytes."""
+        if self._line.tap is None:
+            self._kept.clear()
+        self._until_ns = time.monotonic_ns() + TAP_NS
+        self._line.tap = self
+        return [[n, way, t_ns, data.hex()] for n, way, t_ns, data in tuple(self._kept) if n > number]
+
+
+class FieldDesk:
+    """Answers the requests of the field verbs; used by one thread."""
+
+    def __init__(
+        self, site: str, drivers: Sequence[Driver], on_event: Callable[[str, str, str], None]
+    ) -> None:
+        self._site = site
+        self._on_event = on_event
+        self._lines: dict[str, tuple[LinkPoller, Link, list[Driver]]] = {}
+        self._taps: dict[str, Tap] = {}
+        for driver in drivers:
+            if line := line_of(driver):
+                name = line[1].line.endpoint.name
+                self._lines.setdefault(name, (*line, []))[2].append(driver)
+
+    def accept(self, message: dict[str, Any], now_ns: int, utc_ms: int) -> dict[str, Any]:
+        """Answer one message; see :class:`edge.mailbox.Mailbox`."""
+        kind = message.get("kind")
+        if message.get("v") != 1:
+            raise Refusal("VERSION", "this message version is unknown", "Use the same version on both sides.")
+        if kind == "lines":
+            return {"ok": True, "site": self._site, "lines": [self._line(name) for name in self._lines]}
+        if kind == "ask":
+            return self._ask(message)
+        if kind == "frames":
+            return {"ok": True, "frames": self._frames(message)}
+        raise Refusal("UNKNOWN_KIND", "this kind of request is unknown", "Send lines, ask or frames.")
+
+    def _named(self, message: dict[str, Any]) -> tuple[LinkPoller, Link, list[Driver]]:
+        name = message.get("line")
+        if not isinstance(name, str) or name not in self._lines:
+            raise Refusal("NO_LINE", "no such line is served here", f"Served: {', '.join(self._lines)}.")
+        return self._lines[name]
+
+    def _line(self, name: str) -> dict[str, Any]:
+        """Return load and errors of a line."""
+        poller, link, drivers = self._lines[name]
+        stats = poller.stats
+        units = {
+            str(unit): {
+                "requests": seen.requests,
+                "timeouts": seen.timeouts,
+                "bad_replies": seen.bad_replies,
+                "refused": seen.refused,
+                "timeout_s": link.stations[unit].timeout_ns / NS_PER_S,
+            }
+            for unit, seen in tuple(stats.units.items())
+        }
+        return {
+            "line": name,
+            "open": link.line.is_open,
+            "devices": [driver.name for driver in drivers],
+            "busy": stats.busy(),
+            "wait_s": stats.wait_s(),
+            "units": units,
+        }
+
+    def _frames(self, message: dict[str, Any]) -> list[list[Any]]:
+        after = message.get("after", 0)
+        if not isinstance(after, int):
+            raise Refusal("MALFORMED", "after is not a number", "Send the number of the last frame.")
+        line = self._named(message)[1].line
+        return self._taps.setdefault(line.endpoint.name, Tap(line)).after(after)
+
+    def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        poller, link, drivers = self._named(message)
+        try:
+            request = request_of(int(message["unit"]), bytes.fromhex(message["pdu"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise Refusal("MALFORMED", f"this is no request: {error}", "Correct unit and pdu.") from error
+        if writes(request):
+            self._may_write(request, drivers)
+        try:
+            data = Guest(poller, link)(request)
+            answer: dict[str, Any] = {"ok": True, "data": data.hex()}
+        except DriverError as error:
+            answer = {"ok": False, "code": type(error).__name__, "what": str(error), "do": ""}
+        if writes(request):
+            self._record(request, message, link.line.endpoint.name, answer.get("what", "confirmed"))
+        return answer
+
+    def _may_write(self, request: Request, drivers: Sequence[Driver]) -> None:
+        for driver in drivers:
+            kept = kept_registers(driver)
+            if any((request.unit, address) in kept for address in touched(request)):
+                what = f"{driver.name} is told its power by the controller, and nobody else may write there"
+                raise Refusal("ONE_WRITER", what, "Use `edge write DEVICE --p-kw X`, or stop the controller.")
+
+    def _record(self, request: Request, message: dict[str, Any], line: str, outcome: str) -> None:
+        who = ascii(message.get("who") or "?")[:80]
+        what = f"{who} wrote unit {request.unit}: {request.pdu.hex()}; {outcome}"
+        self._on_event("FIELD_WRITE", line, what)

@@ -1,0 +1,132 @@
+"""The way of a field verb to a device: through the controller that holds its line, else on its own.
+
+A line has one master. Who holds it is asked of the controllers of this machine, by the sockets in their run
+folders; a serial port is locked besides.
+"""
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from drivers.modbus.frames import Request
+from drivers.modbus.line import Endpoint, parse_url
+from drivers.modbus.link import link_to
+from drivers.talk import Ask, Direct
+from edge.mailbox import FIELD_SOCKET
+from edge.mailbox import ask as ask_socket
+from edge.places import run_dir
+from models.errors import BadReply, BusyError, DriverError, LinkError, NoReply, Refused
+
+SYSTEM_RUN_DIR = Path("/run/yunchu")
+TIMEOUT_S = 12.0
+"""A device may take seconds, and a line may have to be opened first."""
+ERRORS: dict[str, type[DriverError]] = {kind.__name__: kind for kind in (NoReply, BadReply, Refused)}
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A controller that serves a line."""
+
+    run_dir: Path
+    site: str
+    line: str
+    """Name of the line as the controller calls it."""
+    devices: tuple[str, ...]
+
+
+def holders(near: Path | None = None) -> Iterator[Holder]:
+    """Yield every line that a controller of this machine serves.
+
+    Args:
+        near: a run folder that lies elsewhere than usual.
+    """
+    folders = {path.parent for path in run_dir("x").parent.glob(f"*/{FIELD_SOCKET}")}
+    for folder in sorted({*folders, SYSTEM_RUN_DIR, *([near] if near else [])}):
+        if not (folder / FIELD_SOCKET).exists():
+            continue
+        try:
+            answer = ask_socket(folder / FIELD_SOCKET, {"v": 1, "kind": "lines"})
+        except LinkError:  # it has died and left its socket
+            continue
+        for line in answer.get("lines", ()):
+            yield Holder(folder, answer["site"], line["line"], tuple(line["devices"]))
+
+
+def holder_of(endpoint: Endpoint, near: Path | None = None) -> Holder | None:
+    """Return the controller that serves the line, None when there is none."""
+    return next((held for held in holders(near) if same_line(held.line, endpoint.name)), None)
+
+
+def same_line(one: str, other: str) -> bool:
+    """Whether two names mean the same port or the same host."""
+    return one == other or _resolved(one) == _resolved(other)
+
+
+def _resolved(name: str) -> str:
+    if name.startswith("/"):
+        return os.path.realpath(name)
+    host, _, port = name.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return name
+    return f"{min(entry[4][0] for entry in found)}:{port}"
+
+
+@dataclass(slots=True)
+class Through:
+    """Asks through the controller; implements :data:`drivers.talk.Ask`."""
+
+    holder: Holder
+    who: str = ""
+    """Who is told as the writer."""
+
+    def __call__(self, request: Request) -> bytes:
+        """Raise DriverError like a link, BusyError when the controller refuses, LinkError when it is gone."""
+        message = {
+            "v": 1,
+            "kind": "ask",
+            "line": self.holder.line,
+            "unit": request.unit,
+            "pdu": request.pdu.hex(),
+            "who": self.who,
+        }
+        answer = ask_socket(self.holder.run_dir / FIELD_SOCKET, message, TIMEOUT_S)
+        if answer.get("ok"):
+            return bytes.fromhex(answer["data"])
+        if answer.get("code") in ERRORS:
+            raise ERRORS[answer["code"]](answer["what"])
+        raise BusyError(f"{answer.get('what')} ({answer.get('code')}). {answer.get('do')}")
+
+
+def way_to(url: str, near: Path | None = None, who: str = "") -> tuple[Ask, Holder | None]:
+    """Return how to ask on a line, and the controller through which, if any.
+
+    Raises:
+        ConfigError: the url is none.
+    """
+    endpoint = parse_url(url)
+    holder = holder_of(endpoint, near)
+    if holder:
+        return Through(holder, who), holder
+    return Direct(link_to(endpoint), timeout_max_s=1.0), None
+
+
+def field_request(folder: Path, message: dict[str, Any]) -> dict[str, Any]:
+    """Ask the controller of a run folder something else; LinkError when nobody answers."""
+    return ask_socket(folder / FIELD_SOCKET, {"v": 1, **message}, TIMEOUT_S)
+
+
+def users_of(path: str) -> list[str]:
+    """Return the processes that have a port open, as far as we may see them: ``number name``."""
+    wanted, found = os.path.realpath(path), []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(os.path.realpath(fd) == wanted for fd in (folder / "fd").iterdir()):
+                found.append(f"{folder.name} {(folder / 'comm').read_text().strip()}")
+        except OSError:  # ended meanwhile, or not ours
+            continue
+    return [one for one in found if not one.startswith(f"{os.getpid()} ")]
