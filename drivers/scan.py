@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from drivers.catalog.loader import FOLDER, known_products, read_file, read_product
+from drivers.catalog.loader import FOLDER, known_products, load_product, read_file
 from drivers.catalog.product import Product
 from drivers.identify import Identity, identify
 from drivers.modbus import frames
@@ -55,17 +55,22 @@ class _Quick(Station):
         return 0
 
 
+def first_variant(key: str) -> Product:
+    """Return a product, in the first of its variants; raise ConfigError."""
+    path = FOLDER / f"{key}.toml"
+    return load_product(key, (read_file(path, key).variants or [""])[0])
+
+
 def candidates() -> list[Product]:
     """Return what a device may be: every product that speaks Modbus, in its first variant."""
     found = []
     for key in known_products():
-        path = FOLDER / f"{key}.toml"
         try:
-            file = read_file(path, key)
-            if file.protocol in ("modbus", "sunspec"):
-                found.append(read_product(path, key, (file.variants or [""])[0]))
+            product = first_variant(key)
         except ConfigError:  # a file that cannot be used is the catalog's business, not the scan's
             continue
+        if product.protocol in ("modbus", "sunspec"):
+            found.append(product)
     return found
 
 

@@ -25,10 +25,12 @@ VERBS = {
     "demo": ("edge.cli.demo", "Run a simulated site; touches no hardware.", "运行仿真站点,不接触任何硬件。"),
     "status": ("edge.cli.status", "Show how the site is and who decides.", "显示站点状态和当前决策者。"),
     "points": ("edge.cli.points", "List points with value, quality and age.", "列出点位的值、质量和时龄。"),
+    "scan": ("edge.cli.scan", "Find devices on a line or a network.", "在总线或网络上查找设备。"),
     "watch": ("edge.cli.watch", "Watch the site live.", "实时查看站点。"),
     "why": ("edge.cli.why", "Explain the setpoint of now or of a moment.", "解释当前或某时刻的设定值。"),
     "plan": ("edge.cli.plan", "Show the plan and what it earns.", "显示计划及其收益。"),
     "history": ("edge.cli.history", "Show or export recorded points.", "查看或导出历史数据。"),
+    "bench": ("edge.cli.bench", "Measure this code beside its peers.", "与同类软件并排测量性能。"),
     "replay": ("edge.cli.replay", "Run recorded cycles again and compare.", "重放已记录的周期并比较。"),
 }
 """Verb: (module, help in English, help in Chinese); the module exposes a click command named ``command``."""
