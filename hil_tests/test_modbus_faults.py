@@ -1,35 +1,40 @@
 """Seven things that make Modbus masters believe a wrong value, against an independent server (pymodbus).
 
 Late replies at four addresses (with one try and with many), the same on TCP, a request that was given up, a
-lost reply to a write, a short reply, and a reply of another function. The goal: zero wrong values, and every
-write on the wire exactly once.
+lost reply to a write, a short reply, and a reply of another function; on a serial line, on TCP, inside TLS
+and through a serial server. The goal: zero wrong values, and every write on the wire exactly once.
 """
 
 import asyncio
 import os
 import select
 import socket
+import ssl
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pymodbus.constants import ExcCodes
 from pymodbus.framer import FramerType
-from pymodbus.server import ModbusSerialServer, ModbusTcpServer
+from pymodbus.server import ModbusSerialServer, ModbusTcpServer, ModbusTlsServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
+from benchmarks.certificate import write_certificates
 from cython_ext.registers import crc16
 from drivers.modbus import frames
-from drivers.modbus.line import Line, parse_url
-from drivers.modbus.link import Link, RtuLink, Station, TcpLink
+from drivers.modbus.line import parse_url
+from drivers.modbus.link import Link, Station, link_to
 from models.errors import BadReply, DriverError, NoReply
 
-LATE_S = 0.25
-TIMEOUT_S = 0.2
-KINDS = ("tcp", "rtu")
+LATE_S = 0.1
+TIMEOUT_S = 0.08
+AMPLE_S = 2.0
+KINDS = ("tcp", "rtu", "rtu+tcp", "tls")
 
 
 class Server:
@@ -42,7 +47,7 @@ class Server:
         self._stack = stack
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
-        self.url, self._where = self._tcp() if kind == "tcp" else self._rtu()
+        self.url, self._where = self._rtu() if kind == "rtu" else self._tcp()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         assert self._ready.wait(10.0)
@@ -51,7 +56,16 @@ class Server:
     def _tcp(self) -> tuple[str, Any]:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
-        return f"tcp://127.0.0.1:{port}", ("127.0.0.1", port)
+        tail = f"?ca={self._folder()}/ca.pem" if self.kind == "tls" else ""
+        return f"{self.kind}://127.0.0.1:{port}{tail}", ("127.0.0.1", port)
+
+    def _folder(self) -> str:
+        """Return a folder with certificates, made for this server."""
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory())
+        _, cert, key = write_certificates(Path(folder))
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(cert, key)
+        return folder
 
     def _rtu(self) -> tuple[str, Any]:
         """Join two pty pairs, so that client and server each open a serial port."""
@@ -94,16 +108,20 @@ class Server:
         self._loop.run_until_complete(self._serve())
         self._loop.close()
 
+    def _built(self, device: SimDevice) -> Any:
+        common: dict[str, Any] = {"trace_packet": self._trace}
+        if self.kind == "rtu":
+            common |= {"framer": FramerType.RTU, "port": self._where, "baudrate": 115_200}
+            return ModbusSerialServer(device, **common)
+        if self.kind == "tls":
+            return ModbusTlsServer(device, address=self._where, sslctx=self._context, **common)
+        framer = FramerType.RTU if self.kind == "rtu+tcp" else FramerType.SOCKET
+        return ModbusTcpServer(device, address=self._where, framer=framer, **common)
+
     async def _serve(self) -> None:
         data = SimData(0, values=list(range(1000)), datatype=DataType.REGISTERS)
         device = SimDevice(1, simdata=[data], action=self._action)
-        self._server = (
-            ModbusTcpServer(device, address=self._where, trace_packet=self._trace)
-            if self.kind == "tcp"
-            else ModbusSerialServer(
-                device, framer=FramerType.RTU, port=self._where, baudrate=115_200, trace_packet=self._trace
-            )
-        )
+        self._server = self._built(device)
         await self._server.serve_forever(background=True)
         self._ready.set()
         await self._server.serving
@@ -125,9 +143,8 @@ def stack() -> Iterator[ExitStack]:
 
 
 def opened(server: Server, stack: ExitStack) -> Link:
-    line = Line(parse_url(server.url))
-    link: Link = TcpLink(line) if server.kind == "tcp" else RtuLink(line)
-    link.stations[1] = Station(0.05, TIMEOUT_S)
+    link = link_to(parse_url(server.url))
+    link.stations[1] = Station(AMPLE_S, AMPLE_S)
     link.open()
     stack.callback(link.close)
     assert values(link, 10, 4) == [10, 11, 12, 13], "the honest case first"
@@ -193,7 +210,7 @@ def test_5_a_write_is_sent_once_when_its_replies_are_lost(kind: str, stack: Exit
 
 
 def resealed(kind: str, data: bytes, pdu: bytes) -> bytes:
-    if kind == "tcp":
+    if not kind.startswith("rtu"):
         return data[:4] + (len(pdu) + 1).to_bytes(2, "big") + data[6:7] + pdu
     body = data[:1] + pdu
     return body + crc16(body).to_bytes(2, "little")
@@ -218,6 +235,7 @@ def test_7_a_reply_of_another_function_is_not_used(kind: str, stack: ExitStack) 
 def test_writes_arrive_and_read_back(kind: str, stack: ExitStack) -> None:
     server = Server(kind, stack)
     link = opened(server, stack)
+    link.stations[1] = Station(AMPLE_S, AMPLE_S)
     link.ask(frames.write_register(1, 300, b"\x12\x34"))
     link.ask(frames.write_registers(1, 301, b"\xab\xcd\x00\x01"))
     assert values(link, 300, 3) == [0x1234, 0xABCD, 1]

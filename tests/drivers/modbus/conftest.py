@@ -280,6 +280,7 @@ class Bench:
 
     stack: ExitStack
     Peer = Peer
+    RtuPump = RtuPump
     MemorySink = MemorySink
     truth = staticmethod(truth)
     eventually = staticmethod(eventually)
@@ -287,13 +288,14 @@ class Bench:
 
     def rtu(self, peer: Peer) -> RtuPump:
         """Run a peer on a pty pair."""
-        return self._run(RtuPump(peer))
+        return self.run(RtuPump(peer))
 
     def tcp(self, peer: Peer) -> TcpPump:
         """Run a peer on an ephemeral port."""
-        return self._run(TcpPump(peer))
+        return self.run(TcpPump(peer))
 
-    def _run(self, pump: Any) -> Any:
+    def run(self, pump: Any) -> Any:
+        """Start a pump; it is closed at the end of the test."""
         pump.start()
         self.stack.callback(pump.close)
         return pump

@@ -3,26 +3,26 @@
 import errno
 import itertools
 import os
-import random
 import struct
 import time
+from dataclasses import dataclass
 
 import pytest
 
 from drivers.modbus import frames
 from drivers.modbus.line import Line, LineLost, parse_url
-from drivers.modbus.link import FORGET_NS, RtuLink, Station, TcpLink
+from drivers.modbus.link import FORGET_NS, RtuLink, Station, TcpLink, link_to
 from models.errors import BadReply, DriverError, NoReply, Refused
 
 LATE_S = 0.1
 """Timeout of the links in these tests, scaled down from the field."""
 
 
-def opened(bench, kind, peer, timeout_s=LATE_S, units=(1, 2)):
+def opened(bench, kind, peer, timeout_s=LATE_S, gaps=(0.0, 0.0)):
     pump = getattr(bench, kind)(peer)
     link = (TcpLink if kind == "tcp" else RtuLink)(Line(parse_url(pump.url())))
-    for unit in units:
-        link.stations[unit] = Station(0.02, timeout_s)
+    for unit, gap_s in enumerate(gaps, 1):
+        link.stations[unit] = Station(0.02, timeout_s, gap_s)
     link.open()
     bench.stack.callback(link.close)
     return link, pump
@@ -250,53 +250,106 @@ def test_a_dead_unit_costs_one_bounded_slot(bench) -> None:
     assert attempt(bench, link, 2, 3, 0, 2)
 
 
-def havoc(rng, bench, kind):
-    """Build a mangler that does one of everything that lines and gateways have been seen to do."""
-    last = {"frame": b""}
+@dataclass(frozen=True)
+class Framed:
+    """Like DL/T 645: preambles of any number, then 0x68, the station in hex, a length, the data, a sum."""
 
-    def mangle(asked, frame):
-        before, last["frame"] = last["frame"], frame
-        cut = rng.randrange(1, len(frame))
-        noise = rng.randbytes(rng.randrange(1, 12))
-        flipped = bytearray(frame)
-        flippable = (
-            9 if kind == "tcp" else len(frame)
-        )  # TCP itself guards the data, here only the headers lie
-        flipped[rng.randrange(flippable)] ^= 1 << rng.randrange(8)
-        pdu = pdu_of(kind, frame)
-        exception = bytes((pdu[0] | 0x80, rng.choice([1, 2, 3, 4, 6, 10, 11])))
-        tricks = (
-            lambda: [(0.0, frame)],
-            list,
-            lambda: [(rng.uniform(0.0, 0.07), frame)],
-            lambda: [(0.0, frame[:cut]), (rng.uniform(0.0, 0.05), frame[cut:])],
-            lambda: [(0.0, frame[:cut])],
-            lambda: [(0.0, frame + frame)],
-            lambda: [(0.0, before), (0.0, frame)],
-            lambda: [(0.0, frame + before)],
-            lambda: [(0.0, noise + frame)],
-            lambda: [(0.0, frame + noise)],
-            lambda: [(0.0, noise)],
-            lambda: [(0.0, bytes(flipped))],
-            lambda: [(0.0, rewrap(bench, kind, asked, frame, exception))],
-            lambda: [(0.0, rewrap(bench, kind, asked, frame, pdu, asked.unit + 1))],
-            lambda: [(0.0, rewrap(bench, kind, asked, frame, pdu[:-2]))],
-        )
-        return tricks[0]() if rng.random() < 0.5 else rng.choice(tricks)()
+    unit: str
+    shape = "any"
+    largest = 40
 
-    return mangle
+    def serial_frame(self) -> bytes:
+        return bytes.fromhex("FEFE68" + self.unit)
+
+    def missing(self, frame: bytes) -> int:
+        body = frame.lstrip(b"\xfe")
+        if not body:
+            return 9
+        if body[0] != 0x68:
+            return -1
+        return 9 - len(body) if len(body) < 8 else 9 + body[7] - len(body)
+
+    def serial_payload(self, frame: bytes) -> bytes:
+        body = frame.lstrip(b"\xfe")
+        if body[1:7].hex() != self.unit:
+            raise BadReply("another station")
+        return body[8:-1]
+
+
+METER = "000000000012"
+
+
+def meter_says(preambles, data, station=METER):
+    return b"\xfe" * preambles + b"\x68" + bytes.fromhex(station) + bytes((len(data),)) + data + b"\x00"
+
+
+@pytest.fixture
+def meter(bench):
+    """Give a link with a meter that answers anything with the next of its replies, and these."""
+    replies = []
+
+    class MeterPump(bench.RtuPump):
+        def readable(self, fd: int) -> None:
+            os.read(fd, 4096)
+            self.schedule(fd, replies.pop(0) if replies else [])
+
+    link = link_to(parse_url(bench.run(MeterPump(bench.Peer())).url()))
+    link.stations[METER] = Station(LATE_S, LATE_S)
+    link.open()
+    bench.stack.callback(link.close)
+    return link, replies
+
+
+def test_another_protocol_on_the_serial_line_ends_where_its_header_says(meter) -> None:
+    link, replies = meter
+    whole = meter_says(3, b"some kWh")
+    replies += [
+        [(0.0, whole)],
+        [(0.002 * i, whole[i : i + 1]) for i in range(len(whole))],
+        [(0.0, meter_says(0, b""))],
+        [(0.0, meter_says(3, b"twice") * 2)],
+    ]
+    assert [link.ask(Framed(METER)) for _ in range(3)] == [b"some kWh", b"some kWh", b""]
+    with pytest.raises(BadReply):
+        link.ask(Framed(METER))
+    with pytest.raises(NoReply, match="still owes"):
+        link.ask(Framed(METER))
+
+
+def test_a_late_reply_in_another_protocol_ends_the_debt(meter) -> None:
+    link, replies = meter
+    replies += [[(1.3 * LATE_S, meter_says(2, b"late"))], [(0.0, meter_says(2, b"right"))]]
+    with pytest.raises(NoReply):
+        link.ask(Framed(METER))
+    assert not link.ambiguous(Framed(METER), time.monotonic_ns())
+    assert link.ask(Framed(METER)) == b"right"
+
+
+def test_only_modbus_travels_over_tcp(bench) -> None:
+    link, _ = opened(bench, "tcp", bench.Peer())
+    with pytest.raises(TypeError):
+        link.ask(Framed(METER))
 
 
 @pytest.mark.parametrize("kind", ["tcp", "rtu"])
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_seeded_storm_of_faults_brings_no_wrong_value(bench, kind, seed) -> None:
-    rng = random.Random(seed)
-    link, pump = opened(bench, kind, bench.Peer(havoc(rng, bench, kind)), timeout_s=0.03)
-    deadline = time.monotonic() + 1.5
-    right = tried = 0
-    while time.monotonic() < deadline and len(pump.peer.asked) < 400:
-        unit, fn, count = rng.choice([1, 2]), rng.choice([3, 4]), rng.randrange(1, 60)
-        right += bool(attempt(bench, link, unit, fn, rng.randrange(0, 60_000), count))
-        tried += 1
-    assert right > 5
-    assert len(pump.peer.asked) <= tried
+def test_the_gaps_that_units_want_are_kept(bench, kind) -> None:
+    """Unit 1 wants 30 ms before its requests, and before the line turns from it to another unit."""
+    link, pump = opened(bench, kind, bench.Peer(), timeout_s=2.0, gaps=(0.03, 0.0))
+    asked = [2, 2, 1, 1, 2, 2]
+    for unit in asked:
+        assert attempt(bench, link, unit, 3, 7, 2)
+    times = [asked.t for asked in pump.peer.asked]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
+    assert min(gaps[1:4]) >= 0.03
+    assert min(gaps[0], gaps[4]) < min(gaps[1:4])
+
+
+def test_a_reply_that_came_before_its_request_is_not_taken(bench) -> None:
+    """Somebody else's reply with the number of our next request comes behind the one that is due."""
+
+    def mangle(asked, frame):
+        number = (int.from_bytes(frame[:2], "big") % 0xFFFF + 1).to_bytes(2, "big")
+        return [(0.0, frame + number + frame[2:])]
+
+    link, _ = opened(bench, "tcp", bench.Peer(mangle), timeout_s=2.0)
+    assert all(attempt(bench, link, 1, 3, address, 2) for address in range(0, 20, 2))
