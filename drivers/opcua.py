@@ -29,7 +29,7 @@ from drivers.catalog.product import Product
 from drivers.driver import Counters, Mail, Nameplate, Sink
 from drivers.opcua_event import EventCode
 from drivers.opcua_listen import SESSION_MS, Listener
-from drivers.opcua_nodes import REQUEST_S, Limits, look_up, read_limits, read_values
+from drivers.opcua_nodes import REQUEST_S, Limits, look_up, read_limits, read_values, soon
 from drivers.opcua_security import InsecureLink, Link, secure
 from drivers.opcua_value import judge, parts
 from drivers.opcua_write import Box, Writer
@@ -190,7 +190,7 @@ class OpcUa:
         client.name = client.description = "yunchu"
         for remark in await secure(client, self._link.security):
             self._tell_once(EventCode.CERTIFICATE, remark)
-        await asyncio.wait_for(client.connect(), 3 * REQUEST_S)
+        await soon(client.connect(), 3 * REQUEST_S)
         writing = False
         try:
             limits = await read_limits(client)
@@ -210,7 +210,7 @@ class OpcUa:
                 if writing and self._writer is not None and self._stop.is_set():
                     await self._writer.release(client)
             with contextlib.suppress(TimeoutError, OSError, UaError):
-                await asyncio.wait_for(client.disconnect(), REQUEST_S)
+                await soon(client.disconnect())
 
     async def _look_up(self, client: Client, limits: Limits) -> None:
         """Find the nodes of all points; a missing one leaves its point BAD."""
@@ -229,8 +229,8 @@ class OpcUa:
         self._nodes, self._users = list(users), list(users.values())
 
     async def _work(self, client: Client, limits: Limits) -> None:
+        listener = await self._subscribe(client, limits)
         async with asyncio.TaskGroup() as group:
-            listener = await self._subscribe(client, limits)
             if listener is None:
                 group.create_task(self._poll(client, limits))
             else:

@@ -47,9 +47,14 @@ LIMIT_NODES = (
 )
 
 
-async def soon(work: Awaitable[T]) -> T:
-    """Wait for an answer, but not long; raises TimeoutError."""
-    return await asyncio.wait_for(work, REQUEST_S)
+async def soon(work: Awaitable[T], within_s: float = REQUEST_S) -> T:
+    """Wait for an answer, but not long; raises TimeoutError.
+
+    Not ``asyncio.wait_for``, which up to Python 3.11 forgets that it was cancelled when the answer comes at
+    the same moment: then ``stop`` would not end the driver.
+    """
+    async with asyncio.timeout(within_s):
+        return await work
 
 
 async def read_limits(client: Client) -> Limits:

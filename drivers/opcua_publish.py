@@ -90,10 +90,14 @@ def decode(data: bytes) -> ua.PublishResponse | None:
         if kind != CHANGES or form != 1:
             return None
         found = _items(data, at + PART.size, items)
+        results, at = _number(data, ends)
+        diagnostics, at = _number(data, at + 4 * results)
     except StructError:
         return None
-    # what follows the items (their diagnostics) is empty, and so is the rest of the response
+    # no diagnostics follow, neither those of the items nor those of the response, and nothing else
     if found is None or found[1] + 4 != ends or data[found[1] : ends] not in LAST_PART:
+        return None
+    if diagnostics or at != len(data):
         return None
     response = ua.PublishResponse()
     response.ResponseHeader.RequestHandle = handle

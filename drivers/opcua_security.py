@@ -5,7 +5,6 @@ not made. Trusted is exactly the server certificate in the site's file, or any t
 signed for that host. Checks: OPC 10000-4 6.1.3.
 """
 
-import asyncio
 import datetime
 import os
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from drivers.opcua_nodes import soon
 from models.errors import DriverError
 
 APPLICATION_URI = "urn:yunchu:edge"
@@ -103,12 +103,16 @@ async def secure(client: Client, security: Security) -> list[str]:
 
 async def _endpoint(client: Client, mode: ua.MessageSecurityMode) -> ua.EndpointDescription:
     """Ask what the server offers. That answer proves nothing; the handshake with its key does, later."""
-    offered = await asyncio.wait_for(client.connect_and_get_server_endpoints(), CONNECT_S)
+    offered = await soon(client.connect_and_get_server_endpoints(), CONNECT_S)
     for endpoint in offered:
         if endpoint.SecurityMode == mode and endpoint.SecurityPolicyUri == POLICY.URI:
             return endpoint
-    seen = {f"{e.SecurityMode.name} {e.SecurityPolicyUri.rpartition('#')[2]}" for e in offered}
-    raise InsecureLink(f"the server does not offer {mode.name} Basic256Sha256, but {', '.join(sorted(seen))}")
+    seen = {_offer(one.SecurityMode, one.SecurityPolicyUri) for one in offered}
+    raise InsecureLink(f"the server does not offer {_offer(mode, POLICY.URI)}, but {', '.join(sorted(seen))}")
+
+
+def _offer(mode: ua.MessageSecurityMode, uri: str) -> str:
+    return f"{mode.name} {uri.rpartition('#')[2]}"
 
 
 def check_server(offered: x509.Certificate, trusted: x509.Certificate, uri: str, host: str) -> list[str]:

@@ -1,6 +1,7 @@
 """A real OPC UA server with the demo inverter, for tests: it can hang, restart and renumber."""
 
 import asyncio
+import hashlib
 import socket
 import threading
 import time
@@ -10,8 +11,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from asyncua import Server, ua
+from asyncua.crypto.permission_rules import User, UserRole
 
 T = TypeVar("T")
+
+
+class Users:
+    """Anybody, and one user by name."""
+
+    PASSWORD = hashlib.sha256(b"of these tests").hexdigest()
+
+    def get_user(
+        self, _: Any, username: str | None = None, password: str | None = None, certificate: Any = None
+    ) -> User | None:
+        if username is None or (username, password) == ("edge", self.PASSWORD):
+            return User(role=UserRole.User)
+        return None
 
 
 @dataclass

@@ -63,15 +63,6 @@ class Rig:
         return (time.monotonic_ns() - int(self.sink.t_ns.min())) / 1e9
 
 
-@pytest.fixture(scope="module")
-def plant() -> Iterator[Plant]:
-    plant = Plant("urn:yunchu:simulator:pv")
-    plant.start()
-    yield plant
-    plant.stop()
-    plant.close()
-
-
 @pytest.fixture
 def rig(plant: Plant) -> Iterator[Rig]:
     rig = Rig(plant, load_product(KEY))
@@ -295,20 +286,3 @@ def test_a_gap_in_the_numbers_is_noticed(says: str, numbers: list[tuple[int, boo
     listener = asyncio.run(hear())
     assert listener.ended
     assert listener.lost is lost, says
-
-
-def test_a_restarted_server_with_another_namespace_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("drivers.opcua.BACKOFF_S", (0.1,))
-    plant = Plant("urn:yunchu:simulator:pv")
-    rig = Rig(plant, load_product(KEY))
-    rig.driver.start()  # before the server is there
-    plant.start()
-    until(lambda: rig.quality("p_kw") is Quality.GOOD)
-    plant.stop()
-    until(lambda: rig.quality("p_kw") is Quality.STALE)
-    plant.start(others=3)
-    plant.write("ActivePower", 7.0)
-    until(lambda: rig.quality("p_kw") is Quality.GOOD and rig.value("p_kw") == 7.0)
-    rig.driver.stop()
-    plant.stop()
-    plant.close()

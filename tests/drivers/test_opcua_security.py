@@ -1,16 +1,13 @@
 """Secure OPC UA links: real certificates, real handshakes, and every way in which trust must fail aloud."""
 
 import datetime
-import hashlib
 import stat
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from asyncua import ua
-from asyncua.crypto.permission_rules import User, UserRole
+from asyncua.crypto.security_policies import SecurityPolicyAes256Sha256RsaPss
 from cryptography import x509
 
 from drivers.catalog.loader import load_product, points_of
@@ -23,55 +20,14 @@ from drivers.opcua_security import (
     create_client_certificate,
 )
 from models.point import Quality
-from tests.drivers.opcua_certificates import SERVER_URI, certificate, key, save
-from tests.drivers.opcua_server import Guard, Plant, until
+from tests.drivers.opcua_certificates import SERVER_URI, certificate, key
+from tests.drivers.opcua_server import Plant, until
 from tests.drivers.test_opcua import KEY, Slice
-
-PASSWORD = hashlib.sha256(b"of this test").hexdigest()
-
-
-class Users:
-    """Knows one user."""
-
-    def get_user(
-        self, _: Any, username: str | None = None, password: str | None = None, certificate: Any = None
-    ) -> User | None:
-        if username is None or (username, password) == ("edge", PASSWORD):
-            return User(role=UserRole.User)
-        return None
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The server's and our own certificates and keys."""
-    folder = tmp_path_factory.mktemp("pki")
-    save(folder, "server", key(0))
-    save(folder, "server", certificate(key(0)))
-    save(folder, "other", certificate(key(1)))
-    create_client_certificate(folder)
-    (folder / "password").write_text(f"{PASSWORD}\n")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def plant(folder: Path) -> Iterator[Plant]:
-    plant = Plant("urn:yunchu:simulator:pv")
-    policies = [
-        ua.SecurityPolicyType.NoSecurity,
-        ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt,
-        ua.SecurityPolicyType.Basic256Sha256_Sign,
-    ]
-    plant.start(guard=Guard(SERVER_URI, folder / "server.der", folder / "server.pem", policies, Users()))
-    yield plant
-    plant.stop()
-    plant.close()
 
 
 @pytest.fixture
-def security(folder: Path) -> Security:
-    return Security(
-        "sign_and_encrypt", folder / "opcua_cert.der", folder / "opcua_key.pem", folder / "server.der"
-    )
+def security(pki: Path) -> Security:
+    return Security("sign_and_encrypt", pki / "opcua_cert.der", pki / "opcua_key.pem", pki / "server.der")
 
 
 class Rig:
@@ -107,9 +63,9 @@ def test_a_secure_link_brings_values(plant: Plant, security: Security, mode: Any
 
 
 def test_a_user_with_the_right_password_comes_in_and_another_does_not(
-    plant: Plant, security: Security, folder: Path
+    plant: Plant, security: Security, pki: Path
 ) -> None:
-    known = replace(security, username="edge", password_file=folder / "password")
+    known = replace(security, username="edge", password_file=pki / "password")
     with Rig(plant.url, known) as rig:
         until(lambda: bool((rig.sink.quality == Quality.GOOD).all()))
     with Rig(plant.url, replace(known, username="somebody")) as rig:
@@ -131,22 +87,22 @@ REFUSED = [
 
 @pytest.mark.parametrize(("says", "change", "what"), REFUSED)
 def test_what_is_not_as_configured_makes_no_link(
-    plant: Plant, security: Security, folder: Path, says: str, change: dict[str, Any], what: str
+    plant: Plant, security: Security, pki: Path, says: str, change: dict[str, Any], what: str
 ) -> None:
-    given = {k: folder / v if k != "mode" and v is not None else v for k, v in change.items()}
+    given = {k: pki / v if k != "mode" and v is not None else v for k, v in change.items()}
     with Rig(plant.url, replace(security, **given)) as rig:
         until(lambda: rig.said("DRV-020", what))
     assert (rig.sink.quality == Quality.BAD).all(), says
 
 
-def test_a_server_without_the_asked_security_gets_nothing_less(security: Security) -> None:
-    plant = Plant("urn:yunchu:simulator:pv")
-    plant.start()
+def test_a_server_without_the_asked_security_gets_nothing_less(
+    plant: Plant, security: Security, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("drivers.opcua_security.POLICY", SecurityPolicyAes256Sha256RsaPss)
+    what = "does not offer SignAndEncrypt Aes256_Sha256_RsaPss, but None_ None, Sign Basic256Sha256"
     with Rig(plant.url, security) as rig:
-        until(lambda: rig.said("DRV-020", "does not offer SignAndEncrypt Basic256Sha256, but None_ None"))
+        until(lambda: rig.said("DRV-020", what))
     assert (rig.sink.quality == Quality.BAD).all()
-    plant.stop()
-    plant.close()
 
 
 AUTHORITY = certificate(key(2), uri="urn:yunchu:test:ca", ca=True)

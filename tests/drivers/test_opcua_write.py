@@ -16,6 +16,7 @@ from drivers.driver import Mail, Nameplate
 from drivers.opcua import OpcUa
 from drivers.opcua_security import Link
 from drivers.opcua_setting import Target, beat, encode, wanted
+from models.point import Quality
 from models.proposal import Setpoint
 from models.units import NS_PER_S
 from tests.drivers.opcua_server import Plant, until
@@ -37,7 +38,9 @@ NAMEPLATE = Nameplate(-50.0, 50.0)
 class Rig:
     """A driver that writes, and what it tells."""
 
-    def __init__(self, plant: Plant, spec: WriteSpec, found: Setpoint | None = None) -> None:
+    def __init__(
+        self, plant: Plant, spec: WriteSpec, found: Setpoint | None = None, wait: bool = True
+    ) -> None:
         product: Product = replace(load_product(KEY), write=spec)
         self.plant = plant
         self.events: list[str] = []
@@ -54,7 +57,8 @@ class Rig:
             on_event=lambda code, _, what: self.events.append(f"{code} {what}"),
         )
         self.driver.start()
-        until(lambda: self.driver.counters.online)
+        if wait:
+            until(lambda: self.driver.counters.online)
 
     def offer(self, p_kw: float, life_s: float = 30.0) -> None:
         self.mail.newest = Setpoint("bat-1", p_kw, time.monotonic_ns() + round(life_s * NS_PER_S))
@@ -64,15 +68,6 @@ class Rig:
 
     def told(self, code: str) -> int:
         return sum(event.startswith(code) for event in self.events)
-
-
-@pytest.fixture(scope="module")
-def plant() -> Iterator[Plant]:
-    plant = Plant("urn:yunchu:simulator:pv")
-    plant.start()
-    yield plant
-    plant.stop()
-    plant.close()
 
 
 @pytest.fixture
@@ -140,7 +135,7 @@ def test_the_door_refuses_what_the_nameplate_does_not_allow(rig: Rig) -> None:
 
 def test_the_heartbeat_toggles_only_while_the_setpoint_lives(plant: Plant) -> None:
     rig = Rig(plant, replace(SPEC, refresh_s=0.05))
-    rig.offer(1.0, life_s=1.5)
+    rig.offer(1.0, life_s=0.7)
     seen = set()
     until(lambda: bool(seen.add(rig.plant.read("Alive")) or len(seen) == 2))
     until(lambda: rig.told("DRV-013") == 1)
@@ -151,7 +146,8 @@ def test_the_heartbeat_toggles_only_while_the_setpoint_lives(plant: Plant) -> No
     rig.driver.stop()
 
 
-def test_who_else_writes_is_told_and_overwritten(rig: Rig) -> None:
+def test_who_else_writes_is_told_and_overwritten(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("drivers.opcua_write.SETTLE_NS", NS_PER_S // 5)
     rig.offer(15.0)
     until(lambda: rig.shows(Power=15.0))
     rig.plant.write("Power", 3.0)
@@ -181,19 +177,23 @@ def test_what_cannot_be_written_leaves_the_readings(plant: Plant, node: str, wha
     rig.driver.stop()
 
 
-def test_after_a_restart_of_the_server_a_living_setpoint_is_written_again(
+def test_a_restart_of_the_server_with_another_namespace_index_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Subscriptions are made again, nodes are found again, and a living setpoint is written again."""
     monkeypatch.setattr("drivers.opcua.BACKOFF_S", (0.1,))
     plant = Plant("urn:yunchu:simulator:pv")
+    rig = Rig(plant, SPEC, wait=False)  # before the server is there
     plant.start()
-    rig = Rig(plant, SPEC)
     rig.offer(33.0)
-    until(lambda: rig.shows(Power=33.0))
+    until(lambda: rig.shows(Power=33.0) and rig.sink.value[0] == 42.5)
     plant.stop()
     until(lambda: not rig.driver.counters.online)
+    assert set(rig.sink.quality) == {Quality.STALE}
     plant.start(others=2)
+    plant.write("ActivePower", 7.0)
     until(lambda: rig.shows(Mode=2, Power=33.0))
+    until(lambda: rig.sink.value[0] == 7.0 and rig.sink.quality[0] == Quality.GOOD)
     rig.driver.stop()
     plant.stop()
     plant.close()
