@@ -6,20 +6,27 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from drivers.catalog.product import Register, SetRow, WriteSpec
+from drivers.driver import Nameplate
 from drivers.opcua import OpcUa
 from edge.cli.init import demo_text
 from edge.config import loads
 from edge.controller import host
 from edge.controller.build import build
 from edge.controller.host import open_driver
+from edge.controller.mail import HostedDriver
+from edge.events import tail
 from edge.image import SharedImage
 from models.errors import ConfigError, StoreError
 from models.point import Quality
+from models.proposal import Setpoint
 from tests.drivers.opcua_server import Plant, until
 
 
@@ -123,3 +130,26 @@ def test_a_host_whose_driver_has_died_ends_so_that_it_is_started_again(
 
     threading.Thread(target=work, daemon=True).start()
     assert ended.wait(20.0)
+
+
+def test_a_setpoint_crosses_from_the_controller_into_the_server(
+    config: Path, image: SharedImage, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Offered in shared memory, written by the host, and handed back when nobody renews it."""
+    power = Register(node=("Battery", "Power"))
+    release = (SetRow(power, "constant", -1.0),)
+    write = WriteSpec(rows=(SetRow(power, "p_kw"),), refresh_s=1.0, release=release)
+    load = host.load_product
+    monkeypatch.setattr(host, "load_product", lambda *args: replace(load(*args), write=write))
+    monkeypatch.setattr(host, "_nameplate", lambda *_: Nameplate(-10.0, 10.0))
+    controller = HostedDriver("pv-1", (), config.parent, "pv-1")
+    driver = open_driver(config, config.parent, "pv-1")
+    driver.start()
+    controller.offer(Setpoint("pv-1", 4.5, time.monotonic_ns() + 1_000_000_000))
+    until(lambda: plant.read("Power") == 4.5)
+    controller.offer(Setpoint("pv-1", 99.0, time.monotonic_ns() + 1_000_000_000))
+    until(lambda: image.counters("pv-1").door_refused == 1)
+    until(lambda: plant.read("Power") == -1.0)
+    driver.stop()
+    codes = [event["code"] for event in tail(config.parent / "events.jsonl", 9)]
+    assert codes == ["DRV-001", "DRV-008", "DRV-013"]
