@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from drivers.catalog.product import By, PointSpec, Product, Register, SetRow, Step, TextSpec, WriteSpec
 from drivers.modbus import frames
-from drivers.modbus.frames import READ_HOLDING, WRITE_REGISTER, WRITE_REGISTERS, Request
+from drivers.modbus.frames import MAX_REGISTERS, READ_HOLDING, WRITE_REGISTER, WRITE_REGISTERS, Request
 from drivers.sunspec.definition import HEADER, TYPES, count_points, definition
 from drivers.sunspec.reference import STRING, Absent, Counts, Place, locate, split
 from drivers.sunspec.walk import Chain, ModelAt, ask, discover
@@ -27,8 +27,12 @@ class Resolved:
     """A product as one device has it."""
 
     product: Product
-    """Ordinary Modbus: the points in the same order, the texts that are there, the writes; the headers of
-    the models are holes, so that no read goes over the end of a model."""
+    """Ordinary Modbus: the points in the same order, the texts that are there, the writes.
+
+    The headers of the models are holes, so that no read goes over the end of a model. Inside a model everything
+    can be read: when all of the product is SunSpec, any gap is allowed there, so that a value and its scale
+    factor can come in one read; else a new factor could meet an old value.
+    """
     hidden: tuple[PointSpec, ...]
     """Scale factors; the points name them in ``by``, the written registers in ``power_of_ten``."""
     chains: dict[int, Chain]
@@ -128,7 +132,9 @@ class _Resolver:
         points = tuple(map(self._point, product.points))
         texts = tuple(text for text in map(self._text, product.texts) if text is not None)
         write, prepare = self._written()
-        link = replace(product.link, holes=(*product.link.holes, *self._holes(points)))
+        holes = (*product.link.holes, *self._holes(points))
+        gap = MAX_REGISTERS if product.protocol == "sunspec" else product.link.max_gap
+        link = replace(product.link, max_gap=gap, holes=holes)
         plain = replace(product, points=points, texts=texts, write=write, prepare=prepare, link=link)
         hidden, trouble = tuple(self._hidden.values()), tuple(self._trouble)
         return Resolved(plain, hidden, self._chains, trouble, tuple(self._lost))

@@ -1,11 +1,12 @@
 """What a product's references become on a device, and what stays BAD."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from drivers.catalog.product import By, PointSpec, Register, SetRow, Step, TextSpec, WriteSpec
+from drivers.catalog.product import By, LinkSpec, PointSpec, Register, SetRow, Step, TextSpec, WriteSpec
 from drivers.modbus.frames import Request
 from drivers.modbus.plan import plan_reads
 from drivers.simulator.sunspec import Device, Map, Model
@@ -210,6 +211,13 @@ def test_no_read_goes_over_the_end_of_a_model(references: tuple[str, ...]) -> No
         assert any(
             first <= planned.address and planned.address + planned.count <= end for first, end in bounds
         )
+
+
+@pytest.mark.parametrize("protocol, gap", [("sunspec", 125), ("modbus", 0)])
+def test_a_value_and_its_scale_factor_may_lie_far_apart_in_one_read(protocol: str, gap: int) -> None:
+    wanted = replace(product(point("160:4:DCW")), protocol=protocol, link=LinkSpec(max_gap=0))
+    resolved = drive(connect(wanted, 1), memory(COMMON, Model(160, {"module": [{}] * 4})))
+    assert resolved.product.link.max_gap == gap
 
 
 def test_a_header_that_is_wanted_itself_is_no_hole() -> None:
