@@ -71,16 +71,24 @@ class Seat:
     """Requests in a row that it has not answered."""
     until_ns: int = 0
     """It is left alone until then."""
+    known: bool = False
+    """Whether it was ever heard."""
 
     def missed(self, took_ns: int, now_ns: int, alone: bool) -> None:
-        """It kept silent; the first time may be noise, and when nobody else talks it is in nobody's way."""
+        """It kept silent: once may be noise when it is known, and when nobody talks it is in nobody's way."""
         self.silent += 1
-        if self.silent > 1 and not alone:
+        paces = self.silent - self.known - 1
+        if paces >= 0 and not alone:
             pause_ns = PACE * took_ns
-            self.until_ns = now_ns + max(pause_ns, min(pause_ns << min(self.silent - 2, 8), PACE_MAX_NS))
+            self.until_ns = now_ns + max(pause_ns, min(pause_ns << min(paces, 8), PACE_MAX_NS))
 
     def heard(self) -> None:
         """It is there."""
+        self.known = True
+        self.forgive()
+
+    def forgive(self) -> None:
+        """Ask it as if nothing had been."""
         self.silent = self.until_ns = 0
 
 
@@ -240,6 +248,7 @@ class LinkPoller:
 
     def _ask(self, due_ns: int, job: Job, seat: Seat) -> None:
         self._serving = seat
+        due_ns = max(due_ns, seat.until_ns)
         start_ns = time.monotonic_ns()
         try:
             data = self._link.ask(job.request)
@@ -287,7 +296,7 @@ class LinkPoller:
             return
         if self._opened:
             for seat in self._seats:
-                seat.heard()
+                seat.forgive()
                 seat.device.line_back()
         self._opened = True
 
