@@ -29,9 +29,9 @@ class Resolved:
     product: Product
     """Ordinary Modbus: the points in the same order, the texts that are there, the writes.
 
-    The headers of the models are holes, so that no read goes over the end of a model. Inside a model everything
-    can be read: when all of the product is SunSpec, any gap is allowed there, so that a value and its scale
-    factor can come in one read; else a new factor could meet an old value.
+    The headers of the models are holes, so that no read goes over the end of a model. Inside a model all can
+    be read: when the whole product is SunSpec, any gap is allowed there, so that a value and its scale factor
+    can come in one read; else a new factor could meet an old value.
     """
     hidden: tuple[PointSpec, ...]
     """Scale factors; the points name them in ``by``, the written registers in ``power_of_ten``."""
