@@ -42,6 +42,8 @@ OTHER_UNIT = 0.99
 """A device on another unit id than the product has from the factory."""
 UNPROVEN = 0.5
 """A rule exists and does not hold: perhaps a newer model of the same family."""
+NO_FUNCTION = 1
+"""Exception code of a device that does not know the function."""
 COMMON = {"Mn": "vendor", "Md": "product", "Opt": "options", "Vr": "version", "SN": "serial"}
 
 
@@ -168,7 +170,7 @@ class _Asker:
         answer = yield frames.read(unit, fn, address, count)
         self._noted(answer)
         known[address, count] = answer
-        if isinstance(answer, Refused) and "illegal function" in str(answer):
+        if isinstance(answer, Refused) and answer.code == NO_FUNCTION:
             self._lacks[unit, fn] = answer
         return answer
 

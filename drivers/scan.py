@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 from drivers.catalog.loader import FOLDER, known_products, load_product, read_file
 from drivers.catalog.product import Product
@@ -61,7 +62,8 @@ def first_variant(key: str) -> Product:
     return load_product(key, (read_file(path, key).variants or [""])[0])
 
 
-def candidates() -> list[Product]:
+@cache
+def candidates() -> tuple[Product, ...]:
     """Return what a device may be: every product that speaks Modbus, in its first variant."""
     found = []
     for key in known_products():
@@ -71,7 +73,7 @@ def candidates() -> list[Product]:
             continue
         if product.protocol in ("modbus", "sunspec"):
             found.append(product)
-    return found
+    return tuple(found)
 
 
 def factory_units(products: Iterable[Product]) -> list[int]:

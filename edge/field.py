@@ -18,12 +18,20 @@ from drivers.talk import Ask, Direct
 from edge.mailbox import FIELD_SOCKET
 from edge.mailbox import ask as ask_socket
 from edge.places import run_dir
-from models.errors import BadReply, BusyError, DriverError, LinkError, NoReply, Refused
+from models.errors import BadReply, DriverError, LinkError, NoReply, Refused, YunchuError
 
 SYSTEM_RUN_DIR = Path("/run/yunchu")
 TIMEOUT_S = 12.0
 """A device may take seconds, and a line may have to be opened first."""
-ERRORS: dict[str, type[DriverError]] = {kind.__name__: kind for kind in (NoReply, BadReply, Refused)}
+ERRORS: dict[str, type[DriverError]] = {kind.__name__: kind for kind in (NoReply, BadReply)}
+
+
+class Forbidden(YunchuError):
+    """The controller does not do that: code, what and do."""
+
+    def __init__(self, code: str, what: str, do: str) -> None:
+        super().__init__(what)
+        self.code, self.do = code, do
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +93,7 @@ class Through:
     """Who is told as the writer."""
 
     def __call__(self, request: Request) -> bytes:
-        """Raise DriverError like a link, BusyError when the controller refuses, LinkError when it is gone."""
+        """Raise DriverError like a link, Forbidden when the controller refuses, LinkError when it is gone."""
         message = {
             "v": 1,
             "kind": "ask",
@@ -97,9 +105,11 @@ class Through:
         answer = ask_socket(self.holder.run_dir / FIELD_SOCKET, message, TIMEOUT_S)
         if answer.get("ok"):
             return bytes.fromhex(answer["data"])
+        if answer.get("code") == Refused.__name__:
+            raise Refused(answer["what"], answer["exception"])
         if answer.get("code") in ERRORS:
             raise ERRORS[answer["code"]](answer["what"])
-        raise BusyError(f"{answer.get('what')} ({answer.get('code')}). {answer.get('do')}")
+        raise Forbidden(str(answer.get("code")), str(answer.get("what")), str(answer.get("do")))
 
 
 def way_to(url: str, near: Path | None = None, who: str = "") -> tuple[Ask, Holder | None]:

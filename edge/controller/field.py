@@ -17,7 +17,7 @@ from drivers.modbus.link import Link
 from drivers.modbus.poller import LinkPoller
 from drivers.talk import request_of, touched, writes
 from edge.mailbox import Refusal
-from models.errors import DriverError
+from models.errors import BadReply, DriverError, NoReply, Refused
 from models.units import NS_PER_S
 
 FRAMES_KEPT = 2000
@@ -127,7 +127,9 @@ class FieldDesk:
             data = Guest(poller, link)(request)
             answer: dict[str, Any] = {"ok": True, "data": data.hex()}
         except DriverError as error:
-            answer = {"ok": False, "code": type(error).__name__, "what": str(error), "do": ""}
+            kind = next((one for one in (Refused, BadReply) if isinstance(error, one)), NoReply)
+            answer = {"ok": False, "code": kind.__name__, "what": str(error)}
+            answer["exception"] = getattr(error, "code", 0)
         if writes(request):
             self._record(request, message, link.line.endpoint.name, answer.get("what", "confirmed"))
         return answer
