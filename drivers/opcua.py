@@ -30,16 +30,20 @@ from drivers.driver import Counters, Mail, Nameplate, Sink
 from drivers.opcua_event import EventCode
 from drivers.opcua_listen import SESSION_MS, Listener
 from drivers.opcua_nodes import REQUEST_S, Limits, look_up, read_limits, read_values, soon
-from drivers.opcua_security import InsecureLink, Link, secure
+from drivers.opcua_security import InsecureLink, Judge, Link, secure
 from drivers.opcua_value import judge, parts
 from drivers.opcua_write import Box, Writer
-from models.errors import BadReply, NoReply
+from models.errors import BadReply, DriverError, NoReply
 from models.point import Point, Quality
 from models.proposal import Setpoint
 from models.units import NS_PER_S
 
 TICK_S = 0.1
 BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+STEADY_S = 10.0
+"""A session that has lived so long makes up for the failures before it."""
+JUDGE_S = 3600.0
+"""Certificates are looked at so often."""
 
 
 class OpcUa:
@@ -147,7 +151,7 @@ class OpcUa:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         failures = 0
         while not self._stop.is_set():
-            began_ns = self._heard_ns
+            began_s = time.monotonic()
             try:
                 await self._session()
             except asyncio.CancelledError as error:
@@ -158,7 +162,7 @@ class OpcUa:
                 self._failed(error)
             finally:
                 self._mark_lost()
-            failures = 0 if self._heard_ns > began_ns else failures + 1
+            failures = 0 if time.monotonic() - began_s > STEADY_S else failures + 1
             await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
             self.counters.reconnects += 1
 
@@ -188,8 +192,7 @@ class OpcUa:
         client = Client(self._link.url, timeout=REQUEST_S)
         client.session_timeout = SESSION_MS
         client.name = client.description = "yunchu"
-        for remark in await secure(client, self._link.security):
-            self._tell_once(EventCode.CERTIFICATE, remark)
+        judge = await secure(client, self._link.security)
         await soon(client.connect(), 3 * REQUEST_S)
         writing = False
         try:
@@ -202,11 +205,11 @@ class OpcUa:
             self.counters.online = True
             self._trouble = ""
             self._tell(EventCode.ONLINE, f"{len(self._nodes)} nodes at {self._link.url}")
-            await self._work(client, limits)
+            await self._work(client, limits, judge)
         except ExceptionGroup as several:
             raise several.exceptions[0] from several
         finally:
-            with contextlib.suppress(TimeoutError, OSError, UaError):
+            with contextlib.suppress(TimeoutError, OSError, UaError, DriverError, ValueError):
                 if writing and self._writer is not None and self._stop.is_set():
                     await self._writer.release(client)
             with contextlib.suppress(TimeoutError, OSError, UaError):
@@ -228,15 +231,23 @@ class OpcUa:
             raise BadReply("the server has none of the nodes")
         self._nodes, self._users = list(users), list(users.values())
 
-    async def _work(self, client: Client, limits: Limits) -> None:
+    async def _work(self, client: Client, limits: Limits, judge: Judge) -> None:
         listener = await self._subscribe(client, limits)
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._judge(judge))
             if listener is None:
                 group.create_task(self._poll(client, limits))
             else:
                 group.create_task(self._watch(client, limits, listener))
             if self._writer is not None:
                 group.create_task(self._writer.run(client))
+
+    async def _judge(self, judge: Judge) -> None:
+        """Look at the certificates now and then; a session may outlive them."""
+        while True:
+            for remark in judge():
+                self._tell_once(EventCode.CERTIFICATE, remark)
+            await asyncio.sleep(JUDGE_S)
 
     async def _subscribe(self, client: Client, limits: Limits) -> Listener | None:
         """Subscribe to all nodes; None when the server does not watch every one of them as needed."""
@@ -247,7 +258,7 @@ class OpcUa:
         for handle, node in enumerate(self._nodes):
             period_s = min(specs[point].period_s for point in self._users[handle])
             groups.setdefault(period_s, []).append((handle, node))
-        refused = 0
+        refused, late = 0, False
         for period_s, nodes in groups.items():
             slowest_s, short = await listener.add(client, nodes, period_s, limits)
             refused += short
@@ -257,8 +268,8 @@ class OpcUa:
                     f"notifications up to {slowest_s:g} s late, wanted every {period_s:g} s; values are read"
                 )
                 self._tell_once(EventCode.SLOWER, what)
-                refused += len(nodes)
-        if refused:
+                late = True
+        if refused or late:
             self.counters.refused += refused
             await listener.close(client)
             return None

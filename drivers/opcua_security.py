@@ -7,7 +7,7 @@ signed for that host. Checks: OPC 10000-4 6.1.3.
 
 import datetime
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -56,6 +56,8 @@ class Security:
     password_file: Path | None = None
 
 
+Judge = Callable[[], list[str]]
+"""Returns what should be known about the certificates although it hinders nothing; raises InsecureLink."""
 OPEN = Security()
 """Neither signed nor encrypted: whoever is on the network can read and change everything."""
 
@@ -69,8 +71,8 @@ class Link:
     security: Security = OPEN
 
 
-async def secure(client: Client, security: Security) -> list[str]:
-    """Prepare a client before it connects; return what should be known although it hinders nothing.
+async def secure(client: Client, security: Security) -> Judge:
+    """Prepare a client before it connects; return who judges its certificates, now and later.
 
     Raises:
         InsecureLink: something is missing, expired, too weak, or not who it must be.
@@ -80,14 +82,20 @@ async def secure(client: Client, security: Security) -> list[str]:
     if security.mode == "none":
         if security.username or security.cert_file or security.key_file or security.server_cert_file:
             raise InsecureLink("certificates and users need security = sign or sign_and_encrypt")
-        return []
+        return list
     own_der, key, own = _own(security)
     client.application_uri = _uris(own)[0]
     trusted = _certificate(_bytes(security.server_cert_file, "server_cert_file"), "server_cert_file")
     endpoint = await _endpoint(client, MODES[security.mode])
     offered = _certificate(endpoint.ServerCertificate or b"", "the server's certificate")
     host = client.server_url.hostname or ""
-    remarks = check_server(offered, trusted, endpoint.Server.ApplicationUri or "", host)
+    uri = endpoint.Server.ApplicationUri or ""
+
+    def judge() -> list[str]:
+        _check(own, "our certificate")
+        return [*_soon(own, "our certificate"), *check_server(offered, trusted, uri, host)]
+
+    judge()
     await client.set_security(
         POLICY,
         CertProperties(own_der, "der"),
@@ -96,9 +104,11 @@ async def secure(client: Client, security: Security) -> list[str]:
         mode=MODES[security.mode],
     )
     if security.username:
+        if security.mode != "sign_and_encrypt":  # a server may want the password as it is
+            raise InsecureLink("a user needs security = sign_and_encrypt")
         client.set_user(security.username)
         client.set_password(_password(security))
-    return [*_soon(own, "our certificate"), *remarks]
+    return judge
 
 
 async def _endpoint(client: Client, mode: ua.MessageSecurityMode) -> ua.EndpointDescription:

@@ -136,7 +136,7 @@ class Writer:
 
     async def release(self, client: Client) -> None:
         """Hand control back to the device, if we hold it and its product says how."""
-        if not self._held_until_ns:
+        if not self._held_until_ns or not self._targets:
             return
         for target, raw in self._values(self._spec.release, 0.0):
             await put(client, target, raw)
@@ -198,7 +198,7 @@ class Writer:
             self._refresh_ns = now_ns + seconds_to_ns(self._spec.refresh_s)
             self._remember(now_ns, p_kw, values)
             self._succeeded()
-        await self._heartbeat(client, now_ns, expires_ns)
+        await self._heartbeat(client, time.monotonic_ns(), expires_ns)
         if now_ns >= self._check_ns:
             await self._check(client, now_ns)
 

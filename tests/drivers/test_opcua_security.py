@@ -20,7 +20,7 @@ from drivers.opcua_security import (
     create_client_certificate,
 )
 from models.point import Quality
-from tests.drivers.opcua_certificates import SERVER_URI, certificate, key
+from tests.drivers.opcua_certificates import SERVER_URI, certificate, key, save
 from tests.drivers.opcua_server import Plant, until
 from tests.drivers.test_opcua import KEY, Slice
 
@@ -81,6 +81,7 @@ REFUSED = [
     ("a key of somebody else", {"key_file": "server.pem"}, "not the key of cert_file"),
     ("a key that is none", {"key_file": "server.der"}, "holds no key"),
     ("a certificate that is none", {"cert_file": "server.pem"}, "is no certificate"),
+    ("a password on a link that all can read", {"mode": "sign", "username": "edge"}, "a user needs"),
     ("certificates without security", {"mode": "none"}, "need security"),
 ]
 
@@ -89,7 +90,7 @@ REFUSED = [
 def test_what_is_not_as_configured_makes_no_link(
     plant: Plant, security: Security, pki: Path, says: str, change: dict[str, Any], what: str
 ) -> None:
-    given = {k: pki / v if k != "mode" and v is not None else v for k, v in change.items()}
+    given = {k: pki / v if k.endswith("file") and v is not None else v for k, v in change.items()}
     with Rig(plant.url, replace(security, **given)) as rig:
         until(lambda: rig.said("DRV-020", what))
     assert (rig.sink.quality == Quality.BAD).all(), says
@@ -149,6 +150,16 @@ def test_whom_we_trust(
         return
     with pytest.raises(InsecureLink, match=what):
         check_server(offered, trusted, SERVER_URI, host)
+
+
+def test_a_certificate_that_expires_soon_is_told_on_a_living_link(
+    plant: Plant, security: Security, pki: Path
+) -> None:
+    own = certificate(key(4), uri="urn:yunchu:edge", days=(-1, 5))
+    soon = replace(security, cert_file=save(pki, "soon", own), key_file=save(pki, "soon", key(4)))
+    with Rig(plant.url, soon) as rig:
+        until(lambda: rig.said("DRV-021", "our certificate expires on"))
+        until(lambda: bool((rig.sink.quality == Quality.GOOD).all()))
 
 
 def test_what_does_not_hinder_is_told() -> None:
