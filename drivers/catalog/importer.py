@@ -141,7 +141,7 @@ def _titles(lines: Sequence[Sequence[str]]) -> tuple[int, dict[str, int]]:
 def _references(addresses: Sequence[str]) -> bool:
     """Whether all addresses are numbers like 30001 or 400001."""
     wanted = [text for text in addresses if text]
-    return bool(wanted) and all(re.fullmatch(r"[34]\d{4}|[34]\d{5}", text) for text in wanted)
+    return bool(wanted) and all(re.fullmatch(r"[34]\d{4,5}([-~–]\d+)?", text) for text in wanted)
 
 
 def _row(line: int, cells: dict[str, str], base: int, reference: bool) -> _Row:
@@ -168,7 +168,7 @@ def _place(cells: dict[str, str], base: int, reference: bool) -> tuple[int, int]
     text = cells.get("address", "").replace(" ", "")
     if reference:
         fn = REFERENCE[text[0]]
-        address = int(text[1:]) - 1
+        address = int(re.split("[-~–]", text)[0][1:]) - 1
     else:
         fn = function_of(cells["register"]) if cells.get("register") else 3
         address = _integer(text) - base

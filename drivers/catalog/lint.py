@@ -5,10 +5,12 @@ means: look at it again.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 
 from drivers.catalog.product import PointSpec, Product
+from drivers.modbus.busload import line_device, load_of
+from drivers.modbus.line import parse_url
 from models.errors import Problem
 from models.point import Role
 
@@ -45,8 +47,6 @@ CODE = re.compile(r"_(id|time|count|s)$|^last_")
 WORDS = {"bit": 1, "u16": 1, "i16": 1, "u32": 2, "i32": 2, "f32": 2, "u64": 4, "i64": 4, "f64": 4}
 BUSY = 0.8
 """Share of a serial line that one device may take at its default baud rate."""
-TURNAROUND_S = 0.02
-"""What a serial device takes to answer; typical, not measured."""
 
 
 def lint(product: Product) -> list[Problem]:
@@ -239,31 +239,18 @@ def _texts(product: Product) -> Iterator[Finding]:
 
 
 def _load(product: Product) -> Iterator[Finding]:
-    if "rtu" not in product.link.transports:
+    link = product.link
+    if "rtu" not in link.transports:
         return
-    share = load(product.points, product.link.baud)
-    if share > 1.0:
-        what = f"its points need {share:.0%} of a line of {product.link.baud} baud"
-        yield "error", "[poll]", what, "Make the periods longer"
-    elif share > BUSY:
-        what = f"its points need {share:.0%} of a line of {product.link.baud} baud"
+    line = parse_url(f"rtu:///dev/null?baud={link.baud}&parity={link.parity}&stop={link.stop}")
+    try:
+        load = load_of([line_device(product.key, product, line)], line)
+    except ValueError as error:  # points in holes: said above
+        yield "error", "[poll]", str(error), "Correct hole or point"
+        return
+    what = f"its points take {load.utilisation:.0%} of a line of {link.baud} baud"
+    if load.late:
+        late = ", ".join(name for _, name in load.late[:3])
+        yield "error", "[poll]", f"{what} and become too old: {late}", "Make the periods longer"
+    elif load.utilisation > BUSY:
         yield "warning", "[poll]", what, "Leave room for others"
-
-
-def load(points: Sequence[PointSpec], baud: int) -> float:
-    """Return the share of a serial line that polling takes, as an upper bound: without reading gaps along."""
-    byte_s = 11 / baud
-    groups: dict[tuple[int, int, float], list[tuple[int, int]]] = {}
-    for spec in points:
-        if spec.fn:
-            group = groups.setdefault((unit_of(spec), spec.fn, spec.period_s), [])
-            group.append((spec.address, WORDS[spec.type]))
-    share = 0.0
-    for (_, _, period_s), places in groups.items():
-        end = -1
-        for address, size in sorted(set(places)):
-            if address > end:
-                share += (13 * byte_s + 2 * 3.5 * byte_s + TURNAROUND_S) / period_s
-            share += 2 * size * byte_s / period_s
-            end = max(end, address + size)
-    return share
