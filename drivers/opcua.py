@@ -276,7 +276,7 @@ class OpcUa:
         return listener
 
     async def _watch(self, client: Client, limits: Limits, listener: Listener) -> None:
-        """Ask for all values when there are no keep-alives or something was lost."""
+        """Ask for all values when there is no keep-alive or something was lost."""
         while True:
             await asyncio.sleep(TICK_S)
             if listener.ended:
