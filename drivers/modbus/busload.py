@@ -6,6 +6,7 @@ All starts at once, which is the worst that can come. A request takes its time o
 the device wants between requests, and a guess of how long it takes to answer.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -45,7 +46,7 @@ class BusLoad:
     requests_per_s: float
     """As planned, whether or not there is time for them."""
     worst_age_s: Mapping[tuple[str, str], float]
-    """How old a value becomes at most, by device and point."""
+    """How old a value becomes at most, by device and point; infinite when its turn never came."""
     late: tuple[tuple[str, str], ...]
     """Device and name of the points that are too old now and then."""
 
@@ -146,8 +147,8 @@ def _play(tasks: Sequence[_Task]) -> None:
         turn = min(writes if wrote else reads, key=lambda task: task.deadline)
         now += turn.cost
         turn.answered(now)
-    for task in tasks:  # what was not answered at all, or waits at the end
-        task.age = max(task.age, task.period + now - task.due if not task.last else now - task.last)
+    for task in tasks:
+        task.age = max(task.age, now - task.last) if task.last else math.inf
 
 
 def _words(register: Register) -> int:

@@ -2,6 +2,9 @@
 
 import itertools
 import math
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,7 +12,9 @@ from hypothesis import strategies as st
 
 from drivers.catalog.loader import load_product
 from drivers.catalog.product import PointSpec
+from drivers.modbus import poller
 from drivers.modbus.busload import LineDevice, line_device, load_of
+from drivers.modbus.job import NEVER_NS
 from drivers.modbus.line import Endpoint
 from drivers.modbus.plan import cost_on, plan_reads, slack_s
 from models.point import Role
@@ -114,3 +119,66 @@ def test_a_product_that_is_written_counts_its_writes() -> None:
     loads = [load_of([found], FAST_LINE).utilisation for found in (quiet, lively)]
     assert loads[0] < loads[1]
     assert all(a[0] >= b[0] for a, b in itertools.pairwise([quiet.writes[0], lively.writes[0]]))
+
+
+@dataclass
+class Asked:
+    """A device of one read, for the poller itself."""
+
+    unit: int
+    period_ns: int
+    slack_ns: int
+    name: str = ""
+    due_ns: int = 0
+    last_ns: int = 0
+    worst_ns: int = 0
+    on_time: bool = True
+
+    def read(self, now_ns: int) -> tuple[int, Any]:
+        request = SimpleNamespace(unit=self.unit)
+        return self.due_ns, SimpleNamespace(request=request, slack_ns=self.slack_ns, answered=self.answered)
+
+    def answered(self, data: bytes, now_ns: int) -> None:
+        if self.on_time:  # whenever it was read before, it was not before its period began
+            age_ns = self.period_ns + now_ns - self.due_ns
+        else:
+            age_ns = now_ns - self.last_ns
+        self.worst_ns, self.last_ns = max(self.worst_ns, age_ns), now_ns
+        self.on_time = self.due_ns + self.period_ns >= now_ns
+        self.due_ns = max(self.due_ns + self.period_ns, now_ns)
+
+    def write(self, now_ns: int) -> None:
+        return None
+
+    def write_ns(self) -> int:
+        return NEVER_NS
+
+
+@pytest.mark.parametrize("count", [3, 20, 40])
+def test_what_is_foretold_is_what_the_poller_does(monkeypatch, count: int) -> None:
+    """The poller on a line whose time only passes while it asks; ages agree to one request."""
+    rows = [(0.2, 1.0), (1.0, 5.0), (10.0, 60.0)] * count
+    devices = [device(f"d{i}", (0, 20, *row)) for i, row in enumerate(rows)]
+    load, cost_ns = load_of(devices, FAST_LINE), round(1e9 * cost_on(FAST_LINE).of(3, 20))
+    served = [
+        Asked(i, round(1e9 * period), round(1e9 * (age - period))) for i, (period, age) in enumerate(rows)
+    ]
+    clock = SimpleNamespace(now_ns=0)
+
+    def ask(request: Any) -> bytes:
+        clock.now_ns += cost_ns
+        return b""
+
+    monkeypatch.setattr(poller, "time", SimpleNamespace(monotonic_ns=lambda: clock.now_ns))
+    line = SimpleNamespace(endpoint=SimpleNamespace(name="line", host=""), is_open=True)
+    found = poller.LinkPoller(SimpleNamespace(line=line, ask=ask))
+    found._seats = tuple(map(poller.Seat, served))
+    monkeypatch.setattr(found, "_sleep_until", lambda at: setattr(clock, "now_ns", at))
+    while clock.now_ns < 30e9:
+        found._turn()
+    assert (load.utilisation > 1) == (count > 10)
+    for i, asked in enumerate(served):
+        if not asked.last_ns:
+            assert load.worst_age_s[f"d{i}", "p0"] == math.inf
+            continue
+        assert load.worst_age_s[f"d{i}", "p0"] == pytest.approx(asked.worst_ns / 1e9, abs=2.5 * cost_ns / 1e9)
