@@ -262,8 +262,11 @@ class RtuLink:
         extra_ns = max(0, gap_ns - self._silence_ns)
         limit_ns = time.monotonic_ns() + BABBLE_NS + extra_ns
         while True:
+            left_ns = self._free_ns + extra_ns - time.monotonic_ns()
+            if left_ns > 0:
+                time.sleep(left_ns / 1e9)  # a poll would round up to whole milliseconds
             try:
-                self.line.receive(self._free_ns + extra_ns)
+                self.line.receive(0)
             except NoReply:
                 return
             now_ns = time.monotonic_ns()
