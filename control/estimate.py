@@ -8,9 +8,10 @@ battery power of *now* it would make the loop see its own steps as load and over
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from control.obey import Follow, compare
 from control.state import State, initial
 from control.watch import BATTERY_HOLD, METER_HOLD, Trust, Watch, look
-from models.point import Image, Quality, Role
+from models.point import Image, Quality, Role, RunState
 from models.site import Battery, Meter, Site
 from models.units import seconds_to_ns
 
@@ -49,6 +50,8 @@ class BatteryEstimate:
     """Energy above the lower end of the SOC window; 0 when SOC is not known."""
     room_kwh: float
     """Energy that fits below the upper end of the window; 0 when SOC is not known."""
+    follow: Follow
+    """How it has done as it was told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,10 @@ def estimate(site: Site, aged: Image, state: State, now_ns: int) -> tuple[Estima
         before = state.watches[2 * i], state.watches[2 * i + 1]
         bms, pcs = _watch_battery(battery, known, before, now_ns)
         watches += [bms, pcs]
-        batteries.append(_battery(battery, known, Trust(bms.trust), Trust(pcs.trust)))
+        p_kw = _power(battery, known) if _proves(battery, known, pcs) else None
+        t_ns = 0 if p_kw is None else int(aged.t_ns[battery.points[Role.P_KW]])
+        follow = compare(state.follows[i], battery, state.last_kw[i], p_kw, t_ns, now_ns)
+        batteries.append(_battery(battery, known, Trust(bms.trust), Trust(pcs.trust), follow))
     members, newest_ns, sum_kw = _measured(site, batteries, aged)
     history_ns, history_kw = _remember(state, members, newest_ns, sum_kw)
     grid_kw, grid_kvar = _grid(site, known)
@@ -89,7 +95,8 @@ def estimate(site: Site, aged: Image, state: State, now_ns: int) -> tuple[Estima
     elif members:
         then_ns = int(aged.t_ns[site.meter.points[Role.P_KW]]) - seconds_to_ns(site.meter.delay_s)
         net_kw = grid_kw + interpolate(history_ns, history_kw, then_ns)
-    after = State(state.cycle, state.last_kw, history_ns, history_kw, members, (*watches, meter))
+    follows = tuple(battery.follow for battery in batteries)
+    after = State(state.cycle, state.last_kw, history_ns, history_kw, members, (*watches, meter), follows)
     return Estimate(tuple(batteries), net_kw, grid_kvar), after
 
 
@@ -157,12 +164,21 @@ def _watch_battery(
     return bms, pcs
 
 
-def _battery(battery: Battery, known: Known, bms: Trust, pcs: Trust) -> BatteryEstimate:
+def _power(battery: Battery, known: Known) -> float | None:
+    absurd_kw = ABSURD_UNIT * battery.s_max_kva
+    return _between(_read(known, battery.points, Role.P_KW), -absurd_kw, absurd_kw)
+
+
+def _proves(battery: Battery, known: Known, pcs: Watch) -> bool:
+    """Whether the PCS is in a state in which its power shows how it follows."""
+    return pcs.trust == Trust.TRUSTED and _read(known, battery.points, Role.STATE) == RunState.RUNNING
+
+
+def _battery(battery: Battery, known: Known, bms: Trust, pcs: Trust, follow: Follow) -> BatteryEstimate:
     points, own = battery.points, battery.bms_points
     soc = _between(_read(known, points, Role.SOC), 0.0, 1.0)
     soh = _between(_read(known, points, Role.SOH), 0.0, 1.0)
     energy_kwh = battery.capacity_kwh * (1.0 if soh is None else soh)
-    p_absurd_kw = ABSURD_UNIT * battery.s_max_kva
     alarm_points = own if Role.ALARM_LEVEL in own else points
     return BatteryEstimate(
         soc=soc,
@@ -172,13 +188,14 @@ def _battery(battery: Battery, known: Known, bms: Trust, pcs: Trust) -> BatteryE
         bms_state=_read(known, own, Role.STATE),
         bms_alarm=_read(known, alarm_points, Role.ALARM_LEVEL),
         bms=bms,
-        p_kw=_between(_read(known, points, Role.P_KW), -p_absurd_kw, p_absurd_kw),
+        p_kw=_power(battery, known),
         q_kvar=_read(known, points, Role.Q_KVAR),
         pcs_state=_read(known, points, Role.STATE),
         pcs_alarm=_read(known, points, Role.ALARM_LEVEL),
         pcs=pcs,
         usable_kwh=0.0 if soc is None else max(0.0, soc - battery.soc_min) * energy_kwh,
         room_kwh=0.0 if soc is None else max(0.0, battery.soc_max - soc) * energy_kwh,
+        follow=follow,
     )
 
 

@@ -18,6 +18,7 @@ OWNERS: tuple[str, ...] = (
     "fleet",
     "plan",
     "rules",
+    "obey",
 )
 
 OWNER_INDEX: dict[str, int] = {name: index for index, name in enumerate(OWNERS)}

@@ -16,6 +16,7 @@ import numpy as np
 
 from control.arbitrate import Decision
 from control.inputs import Inputs, Now
+from control.obey import Follow
 from control.owners import OWNER_INDEX
 from control.state import H, State
 from control.watch import Watch
@@ -32,6 +33,27 @@ WATCH: list[Field] = [
     ("good_ns", "<i8"),
     ("trust", "u1"),
     ("lost", "u1"),
+]
+FOLLOW: list[Field] = [
+    ("second", "<i8"),
+    ("lo_kw", "<f8"),
+    ("hi_kw", "<f8"),
+    ("lo_before_kw", "<f8"),
+    ("hi_before_kw", "<f8"),
+    ("lo_oldest_kw", "<f8"),
+    ("hi_oldest_kw", "<f8"),
+    ("p_kw", "<f8"),
+    ("t_ns", "<i8"),
+    ("side", "i1"),
+    ("out_ns", "<i8"),
+    ("from_kw", "<f8"),
+    ("over_ns", "<i8"),
+    ("calm_ns", "<i8"),
+    ("charge_kw", "<f8"),
+    ("discharge_kw", "<f8"),
+    ("stopped", "u1"),
+    ("stop_ns", "<i8"),
+    ("stop_before_ns", "<i8"),
 ]
 REQUEST: list[Field] = [
     ("present", "u1"),
@@ -82,6 +104,7 @@ def layout(points: int, units: int) -> Layout:
         ("history_kw", "<f8", (H,)),
         ("members", "<u8"),
         ("watches", WATCH, (2 * units + 1,)),
+        ("follows", FOLLOW, (units,)),
     ]
     row: list[Field] = [
         ("cycle", "<u8"),
@@ -117,7 +140,7 @@ def layout(points: int, units: int) -> Layout:
     u = units
     return Layout(
         np.dtype(row),
-        struct.Struct(f"<Q{u}d{H}q{H}dQ" + "dqqBB" * (2 * u + 1)),
+        struct.Struct(f"<Q{u}d{H}q{H}dQ" + "dqqBB" * (2 * u + 1) + "q7dqbqdqqddBqq" * u),
         struct.Struct(f"<d{u}d{u}d{u}B{u}BddBBddBBdBdbQ{u}dq"),
     )
 
@@ -168,6 +191,7 @@ def unpack(site: Site, row: bytes | np.void) -> tuple[Image, State, Now, Inputs]
         tuple(was["history_kw"].tolist()),
         int(was["members"]),
         tuple(Watch(*watch) for watch in was["watches"].tolist()),
+        tuple(Follow(*follow) for follow in was["follows"].tolist()),
     )
     requests = tuple(
         Request(Source(int(r["source"])), float(r["p_kw"]), int(r["expires_ns"]), int(r["ref"]))
@@ -211,6 +235,7 @@ def _state(state: State) -> tuple[float, ...]:
         *state.history_kw,
         state.members,
         *chain.from_iterable(state.watches),
+        *chain.from_iterable(state.follows),
     )
 
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from control.obey import Follow, untold
 from control.watch import UNSEEN, Watch
 from models.site import Site
 
@@ -31,6 +32,8 @@ class State:
     """Bit i is set when battery i is part of the sums in the history."""
     watches: tuple[Watch, ...]
     """(2 U + 1,) BMS and PCS of each battery, then the meter."""
+    follows: tuple[Follow, ...]
+    """(U,) how each battery does as it is told."""
 
 
 def initial(site: Site, measured_kw: Sequence[float], cycle: int = 0) -> State:
@@ -47,4 +50,4 @@ def initial(site: Site, measured_kw: Sequence[float], cycle: int = 0) -> State:
         for battery, p_kw in zip(site.batteries, measured_kw, strict=True)
     )
     watches = (UNSEEN,) * (2 * len(site.batteries) + 1)
-    return State(cycle, last_kw, (0,) * H, (0.0,) * H, 0, watches)
+    return State(cycle, last_kw, (0,) * H, (0.0,) * H, 0, watches, tuple(map(untold, last_kw)))

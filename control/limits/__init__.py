@@ -4,7 +4,7 @@ Inside a layer the earlier one goes first when two of them cannot both be kept. 
 weaker than every layer and is applied at the end of arbitration.
 """
 
-from control.limits import bms, grid_export, grid_import, pcs, rated, soc, transformer
+from control.limits import bms, grid_export, grid_import, obey, pcs, rated, soc, transformer
 from control.limits.kinds import SiteLimit, UnitLimit
 from models.proposal import Layer
 
@@ -13,6 +13,7 @@ UNIT_LIMITS: tuple[UnitLimit, ...] = (
     UnitLimit(bms.NAME, Layer.SAFETY, bms.bms),
     UnitLimit(pcs.NAME, Layer.SAFETY, pcs.pcs),
     UnitLimit(soc.NAME, Layer.SAFETY, soc.soc),
+    UnitLimit(obey.NAME, Layer.SAFETY, obey.obey),
 )
 
 SITE_LIMITS: tuple[SiteLimit, ...] = (

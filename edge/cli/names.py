@@ -17,6 +17,7 @@ NAMES = {
     "fleet": ("fleet setpoint", "云端设定值"),
     "plan": ("plan", "计划"),
     "rules": ("fall-back rule", "后备规则"),
+    "obey": ("PCS does not follow its setpoint", "PCS 未跟随设定值"),
 }
 
 

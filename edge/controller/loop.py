@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from control.cycle import Inputs, Now, Outcome, run_cycle
+from control.obey import Verdict
 from control.record import dtype as record_dtype
 from control.state import State
 from drivers.driver import Driver
@@ -35,6 +36,15 @@ RING_S = 300.0
 def ring_dtype(site: Site) -> np.dtype[np.void]:
     """Return the layout of one record in the ring: the cycle's own, then TIMING."""
     return np.dtype(record_dtype(site).descr + TIMING)
+
+
+SAID = {
+    Verdict.FOLLOWS: "it follows again",
+    Verdict.DERATED: "less than told: no more is asked than it gives, and a little",
+    Verdict.STOPPED: "more than told, or the opposite: only zero is asked until it has been there for 30 s",
+    Verdict.LATCHED: "the third such stop in an hour: only zero is asked until the controller is restarted",
+}
+"""What a verdict of ``control.obey`` means."""
 
 
 class Loop:
@@ -93,4 +103,15 @@ class Loop:
         for setpoint in outcome.setpoints:
             self._drivers[setpoint.unit].offer(setpoint)
         self._faults = 0
+        self._tell(state, outcome.state)
         return outcome
+
+    def _tell(self, before: State, after: State) -> None:
+        """Emit an event for each battery that begins or ceases to do as it is told."""
+        for battery, told_kw, was, now in zip(
+            self._site.batteries, before.last_kw, before.follows, after.follows, strict=True
+        ):
+            if now.verdict != was.verdict:
+                code = "NOT_FOLLOWING" if now.verdict else "FOLLOWING"
+                figures = f"told {told_kw:.1f} kW, measured {now.p_kw:.1f} kW"
+                self._events.emit(code, battery.name, f"{figures}: {SAID[now.verdict]}")

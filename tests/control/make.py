@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from control.estimate import BatteryEstimate, Estimate
+from control.obey import untold
 from control.watch import Trust
 from models.point import RunState
 from models.site import Battery, SiteLimits
@@ -24,6 +25,7 @@ HEALTHY = BatteryEstimate(
     pcs=Trust.TRUSTED,
     usable_kwh=96.75,
     room_kwh=96.75,
+    follow=untold(0.0),
 )
 
 BATTERY: Battery = battery()

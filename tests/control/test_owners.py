@@ -4,7 +4,7 @@ from control.owners import NOBODY, OWNER_INDEX, OWNERS
 
 RECORDED = [
     *("none", "rated", "bms", "soc", "pcs", "units", "transformer", "grid_import", "grid_export", "ramp"),
-    *("operator", "fleet", "plan", "rules"),
+    *("operator", "fleet", "plan", "rules", "obey"),
 ]
 """As first released; new names go behind."""
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from control.obey import untold
 from control.state import H, initial
 from control.watch import UNSEEN
 from tests.control.world import make_site
@@ -31,6 +32,7 @@ def test_nothing_else_is_known_yet() -> None:
     assert state.history_kw == (0.0,) * H
     assert H == 32, "records hold that many"
     assert state.watches == (UNSEEN,) * 5
+    assert state.follows == (untold(1.0), untold(2.0))
     assert initial(site, [1.0, 2.0]).cycle == 0
 
 
