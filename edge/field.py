@@ -94,6 +94,13 @@ class Through:
 
     def __call__(self, request: Request) -> bytes:
         """Raise DriverError like a link, Forbidden when the controller refuses, LinkError when it is gone."""
+        return self._ask(request, rehearsal=False)
+
+    def rehearse(self, request: Request) -> None:
+        """Ask whether a write would be let pass; nothing is sent to the device."""
+        self._ask(request, rehearsal=True)
+
+    def _ask(self, request: Request, rehearsal: bool) -> bytes:
         message = {
             "v": 1,
             "kind": "ask",
@@ -101,6 +108,7 @@ class Through:
             "unit": request.unit,
             "pdu": request.pdu.hex(),
             "who": self.who,
+            "rehearsal": rehearsal,
         }
         answer = ask_socket(self.holder.run_dir / FIELD_SOCKET, message, TIMEOUT_S)
         if answer.get("ok"):
