@@ -4,7 +4,7 @@ BIN = .venv/bin
 KERNELS = $(wildcard cython_ext/*.pyx cython_ext/*.pxd)
 PACKAGES = aggregator cloud_link control cython_ext drivers edge examples models
 
-.PHONY: demo test test-slow check coverage clean
+.PHONY: demo test test-slow check coverage bench clean
 
 demo: .venv/ready
 	$(BIN)/edge demo --for 60s $(ARGS)
@@ -17,6 +17,11 @@ test: .venv/ready
 # Slow suites: the mutation of the safety code, and the whole demo.
 test-slow: .venv/ready
 	$(BIN)/python -m pytest -q -m slow tests hil_tests $(ARGS)
+
+# Peers of the benchmarks that are not Python: libmodbus (C) and mbpoll from Debian, node-opcua from npm.
+# Then, for instance: .venv/bin/edge bench poll --json
+bench: .venv/ready
+	sh tools/peers.sh
 
 coverage: .venv/ready
 	$(BIN)/python -m coverage run -m pytest -q tests/control tests/cython_ext

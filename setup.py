@@ -53,7 +53,7 @@ setup(
         "drivers.catalog": ["*/*.toml", "*.json"],
         "drivers.sunspec": ["models/*.json"],
         "edge": ["*.toml", "py.typed"],
-        "examples": ["*.toml", "*.md", "data/*", "tariffs/*"],
+        "examples": ["*.toml", "*.md", "data/*", "data/protocol/*", "data/protocol/goodwe/*", "tariffs/*"],
     },
     ext_modules=cythonize(
         [

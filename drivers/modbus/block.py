@@ -27,6 +27,8 @@ class Block:
         unit = unit_id if read.unit_id is None else read.unit_id
         self.request = frames.read(unit, read.fn, read.address, read.count)
         self.index = np.array(read.points, np.intp)
+        self.own = np.array([k for k, i in enumerate(read.points) if not points[i].by], np.intp)
+        """Which of its points mean what their registers say, whatever other points are."""
         self.rules: tuple[Rule, ...] = ()
         """What follows from its points; set by the device."""
         self.value = np.full(len(read.points), np.nan)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drivers.catalog.product import By, PointSpec
 from models.point import AlarmLevel, Quality
@@ -26,7 +27,16 @@ class Readings:
         self.value = np.full(size, np.nan)
         self.quality = np.zeros(size, np.uint8)
         self.t_ns = np.zeros(size, np.int64)
+        self.since_ns = np.zeros(size, np.int64)
+        """When the value was first read as it is."""
         self._max_age_ns = [seconds_to_ns(spec.max_age_s) for spec in specs]
+
+    def put(
+        self, index: NDArray[np.intp], value: NDArray[np.float64], quality: NDArray[np.uint8], t_ns: int
+    ) -> None:
+        """Keep new readings."""
+        self.since_ns[index[self.value[index] != value]] = t_ns
+        self.value[index], self.quality[index], self.t_ns[index] = value, quality, t_ns
 
     def known(self, i: int, now_ns: int) -> float:
         """Return a value that may be used, or NaN."""
@@ -42,12 +52,16 @@ class Rule:
     of: tuple[int, ...]
     """Positions that it needs; for a point that is only changed, itself first."""
     compute: Callable[[list[float]], float]
+    watched: tuple[int, ...] = ()
+    """Those of them that must have been the same before and after the point itself was read."""
 
 
 def rules_of(specs: Sequence[PointSpec]) -> tuple[Rule, ...]:
     """Return the rules of a device in the order in which they must run."""
     position = {spec.name: i for i, spec in enumerate(specs)}
-    changed = [_changed(i, spec, position) for i, spec in enumerate(specs) if spec.by and not spec.derivation]
+    changed = [
+        _changed(i, spec, position, specs) for i, spec in enumerate(specs) if spec.by and not spec.derivation
+    ]
     derived = [_derived(i, spec, position, specs) for i, spec in enumerate(specs) if spec.derivation]
     return (*changed, *derived)
 
@@ -66,14 +80,16 @@ def _in_range(spec: PointSpec, value: float) -> float:
     return value if spec.lo <= value <= spec.hi else math.nan
 
 
-def _changed(i: int, spec: PointSpec, position: dict[str, int]) -> Rule:
+def _changed(i: int, spec: PointSpec, position: dict[str, int], specs: Sequence[PointSpec]) -> Rule:
     def compute(values: list[float]) -> float:
         result = values[0]
         for by, other in zip(spec.by, values[1:], strict=True):
             result *= _factor(by, other)
         return _in_range(spec, result)
 
-    return Rule(i, (i, *(position[by.point] for by in spec.by)), compute)
+    others = tuple(position[by.point] for by in spec.by)
+    watched = tuple(k for k in others if specs[k].period_s <= spec.period_s)
+    return Rule(i, (i, *others), compute, watched)
 
 
 def _factor(by: By, other: float) -> float:
@@ -119,6 +135,17 @@ def alarm_level(spec: PointSpec, value: float) -> AlarmLevel:
     return max((spec.alarm_levels.get(bit, UNMAPPED) for bit in bits), default=AlarmLevel.NONE)
 
 
+def _settled(rule: Rule, plain: Readings, final: Readings) -> bool:
+    """Whether the points that change a value were read the same before and after it.
+
+    Read apart, a new power could else meet an old direction. Until then the last settled value stands, and
+    ages. A point that is polled less often is a setting of the device: it must not have changed since.
+    """
+    t_ns = plain.t_ns[rule.target]
+    again = all(final.t_ns[i] >= t_ns for i in rule.watched)
+    return again and all(final.since_ns[i] <= t_ns for i in rule.of[1:])
+
+
 def run(rules: Sequence[Rule], plain: Readings, final: Readings, now_ns: int) -> None:
     """Bring the values that follow from others up to date.
 
@@ -131,7 +158,10 @@ def run(rules: Sequence[Rule], plain: Readings, final: Readings, now_ns: int) ->
     for rule in rules:
         itself = rule.target == rule.of[0]
         known = [(plain if i == rule.target else final).known(i, now_ns) for i in rule.of]
-        value = math.nan if any(map(math.isnan, known)) else rule.compute(known)
+        unknown = any(map(math.isnan, known))
+        if itself and not unknown and not _settled(rule, plain, final):
+            continue
+        value = math.nan if unknown else rule.compute(known)
         good = math.isfinite(value)
         final.value[rule.target] = value if good else math.nan
         final.quality[rule.target] = Quality.GOOD if good else Quality.BAD

@@ -26,6 +26,9 @@ from models.errors import BadReply, DriverError, Refused
 from models.point import Point
 from models.proposal import Setpoint
 
+AGAIN_NS = 60_000_000_000
+"""Parts of a device that did not answer are looked for again after this."""
+MOST_TEXT = 400
 LEAVE_S = 1.0
 """Longest wait for the last words to a device when the controller stops."""
 
@@ -40,6 +43,14 @@ class Found(Protocol):
     @property
     def hidden(self) -> tuple[PointSpec, ...]:
         """Further points that are needed to understand them."""
+
+    @property
+    def lost(self) -> tuple[int, ...]:
+        """Units that did not answer; their points may be there later."""
+
+    @property
+    def trouble(self) -> tuple[str, ...]:
+        """What the device does not have, for people."""
 
 
 Search = Callable[[], Generator[Request, bytes | DriverError, Found]]
@@ -99,6 +110,8 @@ class ModbusDevice:
         self._looking: Generator[Request, bytes | DriverError, Found] | None = None
         self._asked: Request | None = None
         """The next question of the search; None when it is over."""
+        self._again_ns = NEVER_NS
+        """When to look again for parts that were silent."""
         self._write_failing = False
         self._mail = Mail()
         self._adopt(product, ())
@@ -157,11 +170,15 @@ class ModbusDevice:
     def read(self, now_ns: int) -> tuple[int, Job | None]:
         """Return the next read and when it is due; no read while every one could be mistaken."""
         hold_ns = self._presence.hold_ns
+        if self._again_ns <= now_ns:
+            self._look()
         if self._asked is not None:
             if hold_ns <= now_ns and self._poller.ambiguous(self._asked, now_ns):
                 return self._held(now_ns), None
             return hold_ns, Job(self._asked, self._search_answered, self._search_failed)
         block = self._polled.due()
+        if block is None:
+            return NEVER_NS, None
         due_ns = max(block.due_ns, hold_ns)
         job = self._job(block)
         if due_ns > now_ns or not self._poller.ambiguous(block.request, now_ns):
@@ -191,39 +208,55 @@ class ModbusDevice:
         """The device is offline: its points are BAD, and it may come back as another."""
         self._polled.spoil_all(now_ns)
         self._writer.forget()
-        self._look()
+        if self._asked is None:
+            self._look()
 
     # looking for what it has
 
     def _look(self) -> None:
         if self._search is not None:
+            self._again_ns = NEVER_NS
             self._looking = self._search()
             self._asked = next(self._looking)
 
     def _search_answered(self, data: bytes, now_ns: int) -> None:
+        self._presence.hold_ns = 0
         self._go_on(data, now_ns)
 
     def _search_failed(self, error: DriverError, now_ns: int) -> None:
-        if isinstance(error, Refused):
-            self._go_on(error, now_ns)
-        else:
+        if not isinstance(error, Refused):
             self._presence.failed(f"looking for its points: {error}", error, now_ns)
+        if isinstance(error, LineLost):
             self._look()
+        else:
+            self._go_on(error, now_ns)
 
     def _go_on(self, answer: bytes | DriverError, now_ns: int) -> None:
         assert self._looking is not None
-        self._presence.hold_ns = 0
         try:
             self._asked = self._looking.send(answer)
         except StopIteration as done:
-            found: Found = done.value
             self._asked = self._looking = None
-            self._adopt(found.product, found.hidden)
-            missing = sum(not (spec.fn or spec.derivation) for spec in found.product.points)
-            self._tell(EventCode.RESOLVED, f"{len(self.points) - missing} of {len(self.points)} points found")
+            self._found(done.value, now_ns)
         except DriverError as error:
             self._presence.missed(f"looking for its points: {error}", now_ns)
             self._look()
+
+    def _found(self, found: Found, now_ns: int) -> None:
+        """Poll what was found; what is polled already goes on undisturbed."""
+        if found.lost:
+            self._again_ns = now_ns + AGAIN_NS
+        specs = (*found.product.points, *found.hidden)
+        if specs == self._polled.specs:
+            return
+        self._adopt(found.product, found.hidden)
+        registers = [spec for spec in found.product.points if not spec.derivation]
+        there = sum(bool(spec.fn) for spec in registers)
+        what = f"{there} of {len(registers)} points found; {'; '.join(found.trouble) or 'nothing is missing'}"
+        self._tell(EventCode.RESOLVED, what[:MOST_TEXT])
+        if not there:
+            self._presence.missed("it has none of the points of this product", now_ns)
+            self._again_ns = now_ns + AGAIN_NS
 
     # reading
 

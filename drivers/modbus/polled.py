@@ -55,9 +55,9 @@ class Polled:
         for block in self.blocks:
             block.due_ns = now_ns
 
-    def due(self) -> Block:
-        """Return the block that is due first."""
-        return min(self.blocks, key=_due_ns)
+    def due(self) -> Block | None:
+        """Return the block that is due first; None when the device has none of the points."""
+        return min(self.blocks, key=_due_ns, default=None)
 
     def free(self, ambiguous: Callable[[Request], bool]) -> Request | None:
         """Return a read whose reply cannot be mistaken for one that is still owed, or None."""
@@ -97,14 +97,15 @@ class Polled:
 
     def _put(self, block: Block, now_ns: int) -> None:
         plain, final, index = self._plain, self._final, block.index
-        for readings in (plain, final) if plain is not final else (final,):
-            readings.value[index], readings.quality[index] = block.value, block.quality
-            readings.t_ns[index] = now_ns
+        own = block.own
+        plain.put(index, block.value, block.quality, now_ns)
+        if plain is not final:
+            final.put(index[own], block.value[own], block.quality[own], now_ns)
         if not block.rules and self._shown == len(self.specs):
             self._sink.put(index, block.value, block.quality, now_ns)
             return
+        self._show(index[own], now_ns)
         run(block.rules, plain, final, now_ns)
-        self._show(index, now_ns)
         for rule in block.rules:
             self._show(np.array([rule.target], np.intp), int(final.t_ns[rule.target]))
 

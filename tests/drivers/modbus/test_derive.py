@@ -1,6 +1,7 @@
 """Values that depend on other points: right when everything is known, BAD when anything is not."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,9 +29,9 @@ def final_of(specs, values: dict[str, tuple[float, int]], now_ns: int, bad: froz
     read = [i for i, spec in enumerate(specs) if spec.name in values]
     for i in read:
         value, t_ns = values[specs[i].name]
-        for readings in (plain, final):
-            readings.value[i], readings.t_ns[i] = value, t_ns
-            readings.quality[i] = Quality.BAD if specs[i].name in bad else Quality.GOOD
+        quality = np.array([Quality.BAD if specs[i].name in bad else Quality.GOOD], np.uint8)
+        for readings in (plain,) if specs[i].by else (plain, final):
+            readings.put(np.array([i]), np.array([value]), quality, t_ns)
     run(after(rules_of(specs), read), plain, final, now_ns)
     return {
         spec.name: (float(final.value[i]), int(final.quality[i]), int(final.t_ns[i]))
@@ -117,9 +118,47 @@ def test_a_derived_value_is_as_old_as_its_oldest_part_and_a_changed_one_as_its_o
         point("b"),
         derived("x", "sum", "a", "b"),
     ]
-    found = final_of(specs, {"sf": (0.0, 1 * S), "a": (1.0, 9 * S), "b": (1.0, 10 * S)}, 11 * S)
+    found = final_of(specs, {"sf": (0.0, 9 * S), "a": (1.0, 9 * S), "b": (1.0, 10 * S)}, 11 * S)
     assert found["a"][2] == 9 * S
     assert found["x"][2] == 9 * S
+
+
+MOMENTS = [
+    # readings (point, value, time), what is known in the end, why
+    ([("dir", 0, 1), ("x", 5, 1)], -5, "both in one read"),
+    ([("x", 5, 1), ("dir", 0, 2)], None, "the direction was not known before"),
+    ([("dir", 0, 1), ("x", 5, 2)], None, "the direction may have changed since"),
+    ([("dir", 0, 1), ("x", 5, 2), ("dir", 0, 3)], -5, "it has not"),
+    ([("dir", 0, 1), ("x", 5, 2), ("dir", 1, 3)], None, "it has: nobody knows which way it went"),
+    ([("dir", 0, 1), ("x", 5, 1), ("x", 7, 2)], -5, "the last settled value stands"),
+    (
+        [("dir", 0, 1), ("x", 5, 1), ("x", 7, 2), ("dir", 1, 3), ("x", 8, 4), ("dir", 1, 5)],
+        8,
+        "settled again",
+    ),
+]
+
+
+@pytest.mark.parametrize(("readings", "expected", "why"), MOMENTS, ids=[row[2] for row in MOMENTS])
+def test_a_power_never_meets_the_direction_of_another_moment(readings, expected, why) -> None:
+    specs = [point("dir"), point("x", by=(SIGN,))]
+    plain, final = Readings(specs), Readings(specs)
+    for t in sorted({t for _, _, t in readings}):
+        now = [(0 if name == "dir" else 1, value) for name, value, at in readings if at == t]
+        for i, value in now:
+            for side in (plain,) if specs[i].by else (plain, final):
+                side.put(np.array([i]), np.array([float(value)]), np.array([Quality.GOOD], np.uint8), t * S)
+        run(after(rules_of(specs), [i for i, _ in now]), plain, final, t * S)
+    assert final.quality[1] == (Quality.BAD if expected is None else Quality.GOOD)
+    assert expected is None or final.value[1] == expected
+
+
+def test_a_slow_factor_is_a_setting_that_must_only_not_have_changed() -> None:
+    specs = [point("k"), point("x", by=(By("k", "factor"),))]
+    slow = [replace(specs[0], period_s=300.0), specs[1]]
+    values = {"k": (2.0, 1 * S), "x": (3.0, 2 * S)}
+    assert final_of(specs, values, 2 * S)["x"][1] == Quality.BAD
+    assert final_of(slow, values, 2 * S)["x"][:2] == (6.0, Quality.GOOD)
 
 
 def test_only_what_depends_on_new_readings_runs() -> None:
@@ -166,7 +205,7 @@ def test_a_value_is_good_only_when_all_that_it_needs_is(readings: list[tuple[boo
     names = ["dir", "a", "b"]
     values = {name: (1.0, t * S) for name, (_, t) in zip(names, readings, strict=True)}
     bad = frozenset(name for name, (good, _) in zip(names, readings, strict=True) if not good)
-    usable = all(good and now - t <= 5 for good, t in readings)
+    usable = all(good and now - t <= 5 for good, t in readings) and readings[0][1] == readings[1][1]
     assert (final_of(specs, values, now * S, bad)["x"][1] == Quality.GOOD) == usable
 
 
