@@ -44,13 +44,17 @@ Side = Callable[[int], tuple[float, float]]
 
 
 class Device:
-    """One line with the device at its other end, which keeps the silence that it must."""
+    """One line with what is at its other end, which keeps the silence that it must."""
 
-    def __init__(self, path: Path, baud: int) -> None:
+    def __init__(
+        self, path: Path, baud: int, answer: Callable[[bytes], bytes] = lambda request: REPLY
+    ) -> None:
+        """``answer``: what is said to a request, nothing if it is empty."""
         self.gateway, self._here = open_end(path), End(-1, -1, path)
         self._line = Line(self.gateway, self._here, baud, 0)
         self._silence_s = parse_url(f"rtu:///dev/null?baud={baud}").silence_ns / 1e9
-        self._got = 0
+        self._answer = answer
+        self._got = b""
         self._reply_s: float | None = None
 
     def turn(self, ready: bool) -> float | None:
@@ -58,13 +62,12 @@ class Device:
         now_s = time.monotonic()
         if ready:
             self._line.put(self.gateway, read(self.gateway), now_s)
-        if came := len(self._line.take(self._here, now_s)):
-            self._got += came
-            if self._got >= REQUEST_SIZE:
-                self._got, self._reply_s = 0, now_s + self._silence_s
+        self._got += self._line.take(self._here, now_s)
+        if self._reply_s is None and len(self._got) >= REQUEST_SIZE:
+            self._reply_s = now_s + self._silence_s
         if self._reply_s is not None and now_s >= self._reply_s:
-            self._reply_s = None
-            self._line.put(self._here, REPLY, now_s)
+            self._line.put(self._here, self._answer(self._got[:REQUEST_SIZE]), now_s)
+            self._got, self._reply_s = self._got[REQUEST_SIZE:], None
         if data := self._line.take(self.gateway, now_s):
             write(self.gateway, data)
         return min((at for at in (self._line.next_s(), self._reply_s) if at is not None), default=None)
@@ -72,15 +75,19 @@ class Device:
 
 def serve(ready: Connection, paths: list[str], baud: int) -> None:
     """Run the lines; in a process and on a core of its own until that is ended."""
+    run([Device(Path(path), baud) for path in paths], ready)
+
+
+def run(devices: list[Device], ready: Connection) -> None:
+    """Run lines until the process is ended."""
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[-1]})
-    devices = {device.gateway.master: device for device in (Device(Path(path), baud) for path in paths)}
     ready.send(True)
     waiting: list[int] = []
     while True:
-        due = [device.turn(fd in waiting) for fd, device in devices.items()]
+        due = [device.turn(device.gateway.master in waiting) for device in devices]
         next_s = min((at for at in due if at is not None), default=None)
         wait_s = 1.0 if next_s is None else max(0.0, next_s - time.monotonic())
-        waiting, _, _ = select.select(list(devices), (), (), wait_s)
+        waiting, _, _ = select.select([device.gateway.master for device in devices], (), (), wait_s)
 
 
 def timed(work: Callable[[], object], count: int) -> tuple[float, float]:
