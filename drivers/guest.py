@@ -16,6 +16,7 @@ from drivers.modbus.line import LineLost
 from drivers.modbus.link import Link, Station
 from drivers.modbus.poller import LinkPoller
 from models.errors import DriverError, NoReply
+from models.units import NS_PER_S
 
 WAIT_S = 10.0
 """Longest wait for a turn and the reply."""
@@ -95,6 +96,19 @@ def line_of(driver: Driver) -> tuple[LinkPoller, Link] | None:
     """Return the thread and the link that serve a device, None when it has a line of another kind."""
     poller = getattr(driver, "_poller", None)
     return (poller, poller._link) if isinstance(poller, LinkPoller) else None
+
+
+def slowest_s(link: Link, unit: int | str) -> float:
+    """Return the slowest reply of a unit of late [s]; 0 before the first."""
+    return link.stations[unit]._slow_ns / NS_PER_S
+
+
+def units_of(driver: Driver) -> set[int]:
+    """Return the Modbus units that are this device."""
+    if not isinstance(driver, ModbusDevice):
+        return set()
+    others = {spec.unit_id for spec in driver._polled.specs if spec.unit_id is not None}
+    return {driver._spec.unit_id} | others
 
 
 def kept_registers(driver: Driver) -> set[tuple[int, int]]:

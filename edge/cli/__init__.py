@@ -29,6 +29,7 @@ VERBS = {
     "scan": ("edge.cli.scan", "Find devices on a line or a network.", "在总线或网络上查找设备。"),
     "read": ("edge.cli.read", "Read points or registers of a device once.", "读取一次设备的点或寄存器。"),
     "write": ("edge.cli.write", "Write a power or a register by hand.", "手动写入功率或寄存器。"),
+    "bus": ("edge.cli.bus", "Show what the lines carry.", "显示各总线的流量。"),
     "watch": ("edge.cli.watch", "Watch the site live.", "实时查看站点。"),
     "why": ("edge.cli.why", "Explain the setpoint of now or of a moment.", "解释当前或某时刻的设定值。"),
     "plan": ("edge.cli.plan", "Show the plan and what it earns.", "显示计划及其收益。"),

@@ -54,11 +54,14 @@ def command(file: Path | None, config: Path | None, schema: bool, as_json: bool)
         else:
             click.echo(render(error.problems, path), err=True)
         raise click.exceptions.Exit(int(Exit.CONFIG)) from None
+    from edge.busplan import plans_of, warnings_of
+
+    warnings = [*site.warnings, *warnings_of(plans_of(site), str(path), language())]
     if as_json:
-        emit("edge.check/1", _data(site), site.warnings)
+        emit("edge.check/1", _data(site), warnings)
         return
-    if site.warnings:
-        click.echo(render(site.warnings, path), err=True)
+    if warnings:
+        click.echo(render(warnings, path), err=True)
     click.echo(summary(site))
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from drivers.driver import Driver
-from drivers.guest import Guest, kept_registers, line_of
-from drivers.modbus.frames import Request
+from drivers.guest import Guest, kept_registers, line_of, slowest_s, units_of
+from drivers.modbus.frames import WRITE_REGISTER, WRITE_REGISTERS, Request
 from drivers.modbus.line import Line
 from drivers.modbus.link import Link
 from drivers.modbus.poller import LinkPoller
@@ -95,6 +95,7 @@ class FieldDesk:
                 "timeouts": seen.timeouts,
                 "bad_replies": seen.bad_replies,
                 "refused": seen.refused,
+                "slowest_s": slowest_s(link, unit),
                 "timeout_s": link.stations[unit].timeout_ns / NS_PER_S,
             }
             for unit, seen in tuple(stats.units.items())
@@ -137,9 +138,18 @@ class FieldDesk:
         return answer
 
     def _may_write(self, request: Request, drivers: Sequence[Driver]) -> None:
+        """Refuse what the controller writes itself.
+
+        A unit of which the site knows nothing may be the same device, which then answers on every id, or all
+        of them at once (0 on a serial line).
+        """
+        if request.pdu[0] not in (WRITE_REGISTER, WRITE_REGISTERS):
+            return
+        known = request.unit in set().union(*map(units_of, drivers))
         for driver in drivers:
             kept = kept_registers(driver)
-            if any((request.unit, address) in kept for address in touched(request)):
+            mine = {address for unit, address in kept if unit == request.unit or not known}
+            if not mine.isdisjoint(touched(request)):
                 what = f"{driver.name} is told its power by the controller, and nobody else may write there"
                 raise Refusal("ONE_WRITER", what, "Use `edge write DEVICE --p-kw X`, or stop the controller.")
 
