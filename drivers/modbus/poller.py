@@ -98,11 +98,12 @@ Due = tuple[int, Job, Seat]
 
 def most_urgent(reads: Iterable[Due], now_ns: int) -> Due | None:
     """Return the read that is due and whose values would first be too old; None when none is due."""
-    return min((read for read in reads if read[0] <= now_ns), key=_deadline_ns, default=None)
-
-
-def _deadline_ns(read: Due) -> int:
-    return read[0] + slack_ns(read[1])
+    first, deadline_ns = None, NEVER_NS
+    for read in reads:
+        limit_ns = read[0] + slack_ns(read[1])
+        if read[0] <= now_ns and limit_ns < deadline_ns:
+            first, deadline_ns = read, limit_ns
+    return first
 
 
 def slack_ns(job: Job) -> int:
