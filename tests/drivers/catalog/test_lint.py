@@ -6,6 +6,7 @@ import pytest
 
 from drivers.catalog.lint import lint
 from drivers.catalog.loader import read_product
+from drivers.modbus.busload import BusLoad
 from models.errors import Problem
 
 GOOD = """
@@ -45,7 +46,6 @@ ROWS = [
     ('"hot"', '""', "error", "cannot be printed"),
     (', alarm_bits = { 0 = ["STOP", "hot"] }', "", "warning", "have no levels"),
     ('transports = ["rtu"]', "holes = [{ fn = 3, first = 0, last = 1 }]", "error", "lies in the hole 0 to 1"),
-    ('transports = ["rtu"]', 'transports = ["rtu"]\nbaud = 1200', "warning", "of a line of 1200 baud"),
     ('["rtu"]', '["rtu"]\n[poll]\nfast = { period_s = 0.02, max_age_s = 0.03 }', "error", "become too old"),
     ('readback = "p_set_kw"', "", "warning", "nothing shows what was written"),
     ("expires_s = 3.0", "", "warning", "no dead-man time"),
@@ -79,6 +79,12 @@ def test_an_alarm_that_nobody_understands_forbids_control(tmp_path: Path) -> Non
     whats = {p.what: p.severity for p in found(tmp_path, text)}
     assert whats["an alarm that nobody understands, on a product that takes setpoints"] == "error"
     assert whats["it takes setpoints but shows no alarm level"] == "warning"
+
+
+def test_a_busy_line_is_worth_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("drivers.catalog.lint.load_of", lambda *_: BusLoad(0.9, 1.0, {}, ()))
+    (problem,) = found(tmp_path, GOOD)
+    assert (problem.severity, problem.what) == ("warning", "its points take 90% of a line of 9600 baud")
 
 
 def test_errors_come_first(tmp_path: Path) -> None:
