@@ -34,6 +34,10 @@ FILES = (
     ("fleet", "ca_file"),
     ("fleet", "cert_file"),
     ("fleet", "key_file"),
+    ("device", "cert_file"),
+    ("device", "key_file"),
+    ("device", "server_cert_file"),
+    ("device", "password_file"),
 )
 PAIRS = (("cert_file", "key_file"), ("key_file", "cert_file"), ("username", "password_file"))
 PROTOCOLS = ("modbus", "sunspec", "dlt645", "opcua")

@@ -113,6 +113,13 @@ class DeviceTable(Table):
     ct_ratio: float = Field(default=1.0, gt=0, le=100_000)
     """Of a DL/T 645 meter behind transformers: 40.0 for 200 A / 5 A."""
     vt_ratio: float = Field(default=1.0, gt=0, le=100_000)
+    security: Literal["none", "sign", "sign_and_encrypt"] = "none"
+    """Of an OPC UA link; see :mod:`drivers.opcua_security`."""
+    cert_file: FilePath | None = None
+    key_file: FilePath | None = None
+    server_cert_file: FilePath | None = None
+    username: Text | None = None
+    password_file: FilePath | None = None
     on_loss: Literal["device", "zero", "release"] | None = None
     """What it is told when the controller has nothing valid to say; see :mod:`drivers.modbus.writer`."""
 

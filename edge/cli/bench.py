@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge.cli.common import fail, say
+from edge.cli.common import emit, fail, json_option, say
 from models.answer import Exit
 from models.errors import Problem
 
@@ -33,16 +33,20 @@ BENCHMARKS = {
     help="Measure this code beside its peers; `edge bench` lists what there is.",
 )
 @click.argument("name", required=False)
+@json_option
 @click.pass_context
-def command(ctx: click.Context, name: str | None) -> None:
+def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
     """Replace this process by the benchmark."""
     if name is None:
-        for known, texts in BENCHMARKS.items():
-            click.echo(f"{known:<12}{say(*texts)}")
+        rows = [(known, say(*texts)) for known, texts in BENCHMARKS.items()]
+        if as_json:
+            emit("edge.bench/1", dict(rows))
+        else:
+            click.echo("\n".join(f"{known:<12}{text}" for known, text in rows))
         return
     if name not in BENCHMARKS or not (ROOT / "benchmarks").is_dir():
         what = say(f"there is no benchmark {name!r} here", f"此处没有基准测试 {name!r}")
         do = say(f"Known in a clone: {', '.join(BENCHMARKS)}", f"源码目录中可用:{', '.join(BENCHMARKS)}")
         fail(Problem("BEN-001", name, what, do), Exit.USAGE)
     os.chdir(ROOT)
-    os.execv(sys.executable, [sys.executable, "-m", f"benchmarks.{name}", *ctx.args])
+    os.execv(sys.executable, [sys.executable, "-m", f"benchmarks.{name}", *ctx.args, *["--json"] * as_json])

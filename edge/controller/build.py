@@ -6,6 +6,7 @@ cycle can be run again anywhere.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from drivers.catalog.loader import load_product, points_of
 from drivers.catalog.product import Product
@@ -14,6 +15,7 @@ from drivers.modbus.build import open_devices
 from drivers.modbus.spec import ModbusSpec
 from edge.config import SiteConfig
 from edge.config_tables import DeviceTable
+from edge.controller.mail import HostedDriver
 from edge.events import Events
 from edge.image import DeviceInfo, SharedImage
 from models.point import Point, Role
@@ -68,7 +70,7 @@ def site_of(config: SiteConfig) -> Site:
 
 def _battery(config: SiteConfig, number: int, points: Points) -> Battery:
     table = config.batteries[number]
-    setter = _setter(points, table.name)
+    setter = setter_of(config, table.name).name
     pcs = _roles(points, table.name, lambda device: device == setter)
     own = _roles(points, table.name, lambda device: device != setter)
     return Battery(
@@ -78,9 +80,17 @@ def _battery(config: SiteConfig, number: int, points: Points) -> Battery:
     )
 
 
-def _setter(points: Points, unit: str) -> str:
-    """Return the device of the unit that takes the setpoint; the configuration has made sure of one."""
-    return next(p.device for p in points if p.unit == unit and p.role is Role.P_SET_KW)
+def setter_of(config: SiteConfig, unit: str) -> DeviceTable:
+    """Return the device that takes the setpoint of a unit; the configuration has made sure of one."""
+    return next(device for device in config.devices if _takes(device) == unit)
+
+
+def _takes(device: DeviceTable) -> str | None:
+    """Return the unit whose setpoint the device takes."""
+    write = product_of(device).write
+    if write is None:
+        return None
+    return device.unit if isinstance(device.unit, str) else device.unit.get(write.part)
 
 
 def _roles(points: Points, unit: str, chosen: Callable[[str], bool] = bool) -> Index:
@@ -117,8 +127,8 @@ class Plant:
         """Names of the devices that live in a driver host."""
         return [device.name for device in self.devices if device.protocol in HOSTED]
 
-    def open(self, image: SharedImage, events: Events) -> list[Driver]:
-        """Make the drivers that run inside the controller; none of them talks before its start."""
+    def open(self, image: SharedImage, events: Events, run_dir: Path) -> list[Driver]:
+        """Make the drivers of the controller; none of them talks before its start."""
         specs = [
             ModbusSpec(
                 name=device.name,
@@ -137,16 +147,24 @@ class Plant:
             for device in self.config.devices
             if device.name not in self.hosted
         ]
-        return list(open_devices(specs, events.emit))
+        return [*open_devices(specs, events.emit), *self._posts(run_dir)]
+
+    def _posts(self, run_dir: Path) -> list[Driver]:
+        """Return the controller's end of the devices in driver hosts that take setpoints."""
+        return [
+            HostedDriver(device.name, points_of(product_of(device), device.name, device.unit), run_dir, unit)
+            for device in self.config.devices
+            if device.name in self.hosted and (unit := _takes(device))
+        ]
 
     def takers(self, drivers: Sequence[Driver]) -> dict[str, Driver]:
         """Return the driver that takes the setpoint of each battery."""
         by_name = {driver.name: driver for driver in drivers}
-        return {b.name: by_name[_setter(self.site.points, b.name)] for b in self.site.batteries}
+        return {b.name: by_name[setter_of(self.config, b.name).name] for b in self.site.batteries}
 
     def _nameplate(self, device: DeviceTable) -> Nameplate | None:
         for battery in self.site.batteries:
-            if _setter(self.site.points, battery.name) == device.name:
+            if setter_of(self.config, battery.name) is device:
                 return Nameplate(battery.p_min_kw, battery.p_max_kw)
         return None
 

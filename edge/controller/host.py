@@ -15,7 +15,7 @@ import click
 from drivers.catalog.loader import load_product, points_of
 from drivers.driver import Nameplate
 from drivers.opcua import OpcUa
-from drivers.opcua_security import Link
+from drivers.opcua_security import Link, Security
 from edge.config import SiteConfig, loads
 from edge.config_tables import DeviceTable
 from edge.controller.mail import SharedMail, path_of
@@ -50,13 +50,24 @@ def open_driver(config_path: Path, run_dir: Path, name: str) -> OpcUa:
         raise ConfigError([Problem("HOST-002", name, what, "Restart the controller")])
     return OpcUa(
         device.name,
-        Link(device.link),
+        Link(device.link, _security(device)),
         product,
         points,
         image.slice(device.name),
         nameplate=_nameplate(config, device),
         mail=SharedMail(path_of(run_dir, name)) if product.write else None,
         on_event=Events(run_dir / "events.jsonl", f"host {name}").emit,
+    )
+
+
+def _security(device: DeviceTable) -> Security:
+    return Security(
+        device.security,
+        device.cert_file,
+        device.key_file,
+        device.server_cert_file,
+        device.username,
+        device.password_file,
     )
 
 

@@ -46,7 +46,7 @@ def run(path: Path, given_run_dir: Path | None) -> int:
     image = SharedImage.create(
         run_dir / "image", site.name, site.points, plant.devices, epoch_ms, config.state_dir
     )
-    drivers = plant.open(image, events)
+    drivers = plant.open(image, events, run_dir)
     hosts = Hosts(path, run_dir, plant.hosted, events)
     for driver in drivers:
         driver.start()

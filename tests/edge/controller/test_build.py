@@ -74,7 +74,7 @@ def test_limits_and_nameplate_come_through_unchanged(plant: Plant) -> None:
 def test_only_the_pcs_may_be_written(plant: Plant, tmp_path: Path) -> None:
     folder = tmp_path
     image = SharedImage.create(folder / "image", "demo", plant.site.points, plant.devices, 1)
-    drivers = plant.open(image, Events(folder / "events.jsonl", "test"))
+    drivers = plant.open(image, Events(folder / "events.jsonl", "test"), folder)
     assert sorted(driver.name for driver in drivers) == ["bms-1", "meter-1", "pcs-1"]
     assert plant.hosted == ["pv-1"]
     assert plant.takers(drivers)["battery-1"].name == "pcs-1"

@@ -221,7 +221,7 @@ def test_an_old_record_and_a_missing_controller_say_nothing(
     assert eyes.record(now_ns) is not None and eyes.epoch_ms == folder.image.epoch_ms
     assert eyes.record(now_ns + 5_000_000_000) is None
     assert (eyes.image(now_ns).quality == Quality.GOOD).all()
-    assert not (eyes.image(now_ns + 60_000_000_000).quality == Quality.GOOD).any()
+    assert not (eyes.image(now_ns + 3_600_000_000_000).quality == Quality.GOOD).any()
     blind = Eyes(folder.plant.site, tmp_path / "nowhere")
     blind.open()
     assert blind.record(now_ns) is None and blind.epoch_ms == 0
