@@ -11,6 +11,8 @@ SAFETY = [
     ("control/guard.py", "tests/control/test_guard.py"),
     ("control/arbitrate.py", "tests/control/test_arbitrate.py"),
     ("control/watch.py", "tests/control/test_watch.py"),
+    ("control/obey.py", "tests/control/test_obey.py"),
+    ("control/limits/obey.py", "tests/control/limits/test_obey.py"),
     ("control/limits/bms.py", "tests/control/limits/test_bms.py"),
     ("control/limits/soc.py", "tests/control/limits/test_soc.py"),
     ("control/limits/pcs.py", "tests/control/limits/test_pcs.py"),
