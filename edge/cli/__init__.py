@@ -34,6 +34,7 @@ VERBS = {
     "why": ("edge.cli.why", "Explain the setpoint of now or of a moment.", "解释当前或某时刻的设定值。"),
     "plan": ("edge.cli.plan", "Show the plan and what it earns.", "显示计划及其收益。"),
     "history": ("edge.cli.history", "Show or export recorded points.", "查看或导出历史数据。"),
+    "certificate": ("edge.cli.certificate", "Make a certificate for OPC UA.", "生成 OPC UA 证书。"),
     "bench": ("edge.cli.bench", "Measure this code beside its peers.", "与同类软件并排测量性能。"),
     "replay": ("edge.cli.replay", "Run recorded cycles again and compare.", "重放已记录的周期并比较。"),
 }

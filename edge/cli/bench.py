@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge.cli.common import emit, fail, json_option, say
+from edge.cli.common import emit, fail, json_option, say, verb
 from models.answer import Exit
 from models.errors import Problem
 
@@ -27,10 +27,11 @@ BENCHMARKS = {
 """Name: what it measures, in English and Chinese."""
 
 
-@click.command(
+@verb(
     "bench",
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-    help="Measure this code beside its peers; `edge bench` lists what there is.",
+    en="Measure this code beside its peers, in one run. Without NAME: the list. Further options go to the program.",
+    zh="与同类软件在同一次运行中并排测量。不带 NAME 时列出可用项目;其余选项传给测量程序。",
+    examples="edge bench\nedge bench poll --json",
 )
 @click.argument("name", required=False)
 @json_option
@@ -50,3 +51,10 @@ def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
         fail(Problem("BEN-001", name, what, do), Exit.USAGE)
     os.chdir(ROOT)
     os.execv(sys.executable, [sys.executable, "-m", f"benchmarks.{name}", *ctx.args, *["--json"] * as_json])
+
+
+command.context_settings = {
+    **command.context_settings,
+    "ignore_unknown_options": True,
+    "allow_extra_args": True,
+}
