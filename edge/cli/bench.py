@@ -29,7 +29,7 @@ BENCHMARKS = {
 
 @verb(
     "bench",
-    en="Measure this code beside its peers, in one run. Without NAME: the list. Further options go to the program.",
+    en="Measure this code beside its peers. Without NAME: the list. Further options go to the program.",
     zh="与同类软件在同一次运行中并排测量。不带 NAME 时列出可用项目;其余选项传给测量程序。",
     examples="edge bench\nedge bench poll --json",
 )
