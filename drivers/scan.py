@@ -119,9 +119,8 @@ def scan_serial(
     return []
 
 
-def open_hosts(hosts: Sequence[str], ports: Sequence[int], step: Step) -> list[tuple[str, int]]:
-    """Return which ports of which hosts take a connection."""
-    places = [(host, port) for host in hosts for port in ports]
+def open_hosts(places: Sequence[tuple[str, int]], step: Step) -> list[tuple[str, int]]:
+    """Return which hosts and ports take a connection."""
 
     def takes(place: tuple[str, int]) -> bool:
         try:

@@ -1,6 +1,6 @@
 """What the devices of a site file ask of their lines, and whether that fits; nothing is opened."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from drivers.catalog.loader import load_product
@@ -23,12 +23,14 @@ class LinePlan:
     unplanned: tuple[str, ...]
     """Devices whose points are only found in the device itself, or that speak no Modbus."""
     load: BusLoad
+    max_age_s: Mapping[tuple[str, str], float]
+    """When each point is too old, by device and point."""
 
     def oldest(self, device: str) -> tuple[str, float]:
-        """Return the point of a device that becomes oldest for its limit, and how old [s]."""
-        ages = {point: age_s for (name, point), age_s in self.load.worst_age_s.items() if name == device}
-        point = max(ages, key=lambda name: ages[name], default="")
-        return point, ages.get(point, 0.0)
+        """Return the point of a device that comes nearest to its largest age, and how old it becomes [s]."""
+        ages = {key: age_s for key, age_s in self.load.worst_age_s.items() if key[0] == device}
+        key = max(ages, key=lambda one: ages[one] / self.max_age_s[one], default=("", ""))
+        return key[1], ages.get(key, 0.0)
 
 
 def plans_of(site: SiteConfig) -> list[LinePlan]:
@@ -44,10 +46,13 @@ def plans_of(site: SiteConfig) -> list[LinePlan]:
             planned.append(line_device(device.name, product, endpoint))
         else:
             unplanned.append(device.name)
-    return [
-        LinePlan(endpoint, tuple(d.name for d in planned), tuple(unplanned), load_of(planned, endpoint))
-        for endpoint, (planned, unplanned) in lines.items()
-    ]
+    return [_plan(endpoint, planned, unplanned) for endpoint, (planned, unplanned) in lines.items()]
+
+
+def _plan(endpoint: Endpoint, planned: Sequence[LineDevice], unplanned: Sequence[str]) -> LinePlan:
+    ages = {(device.name, point.name): point.max_age_s for device in planned for point in device.points}
+    names = tuple(device.name for device in planned)
+    return LinePlan(endpoint, names, tuple(unplanned), load_of(planned, endpoint), ages)
 
 
 def warnings_of(plans: Sequence[LinePlan], where: str, language: str) -> list[Problem]:

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ def same_line(one: str, other: str) -> bool:
     return one == other or _resolved(one) == _resolved(other)
 
 
+@cache
 def _resolved(name: str) -> str:
     if name.startswith("/"):
         return os.path.realpath(name)

@@ -233,7 +233,7 @@ def _frames(folder: Path, part: str, count: int, as_json: bool) -> None:
         names = ", ".join(line["line"] for line in lines)
         what = say("there are several lines", "有多条线路")
         fail(Problem("BUS-004", "--raw", what, say(f"Name one: {names}", f"请指定一条:{names}")), Exit.USAGE)
-    seen, printed, first_ns = 0, 0, 0
+    seen, printed, first_ns = -1, 0, 0
     with contextlib.suppress(KeyboardInterrupt):
         while not count or printed < count:
             message = {"v": 1, "kind": "frames", "line": lines[0]["line"], "after": seen}
@@ -243,12 +243,13 @@ def _frames(folder: Path, part: str, count: int, as_json: bool) -> None:
                 do = say("It may have been stopped.", "控制器可能已停止。")
                 fail(Problem("RUN-001", str(folder), str(error), do), Exit.NOT_RUNNING)
             for number, way, t_ns, data in answer["frames"][: count - printed if count else None]:
-                if seen and number > seen + 1:
+                if number > seen + 1:
                     click.echo(
                         say(f"… {number - seen - 1} left out", f"… 略去 {number - seen - 1} 条"), err=True
                     )
                 seen, printed, first_ns = number, printed + 1, first_ns or t_ns
                 _print_frame((t_ns - first_ns) / 1e9, way, bytes.fromhex(data), as_json)
+            seen = max(seen, answer["newest"])
             time.sleep(LOOK_S)
         return
     raise click.exceptions.Exit(int(Exit.INTERRUPTED))

@@ -15,6 +15,7 @@ from models.errors import LinkError, Problem
 
 if TYPE_CHECKING:
     from drivers.scan import Found, Step
+    from edge.field import Holder
 
 SCHEMA = "edge.scan/1"
 SHOWN = 3
@@ -111,14 +112,17 @@ def _refuse_held(link: str, run_dir: Path | None) -> None:
     from drivers.modbus.line import parse_url
     from edge.field import holder_of
 
-    endpoint = parse_url(link)
-    if held := holder_of(endpoint, run_dir):
-        devices = ", ".join(held.devices)
-        what = say(
-            f"the controller of {held.site} holds this line ({devices})",
-            f"站点 {held.site} 的控制器正占用该线路({devices})",
-        )
-        _fail_busy(endpoint.name, what)
+    if held := holder_of(parse_url(link), run_dir):
+        _fail_held(held)
+
+
+def _fail_held(held: "Holder") -> NoReturn:
+    devices = ", ".join(held.devices)
+    what = say(
+        f"the controller of {held.site} holds this line ({devices})",
+        f"站点 {held.site} 的控制器正占用该线路({devices})",
+    )
+    _fail_busy(held.line, what)
 
 
 def _fail_locked(path: str, error: str) -> NoReturn:
@@ -150,13 +154,9 @@ def _tcp(target: str, how: dict[str, Any], run_dir: Path | None) -> "list[Found]
     hosts, ports = _hosts(target), parse_numbers(how["port"], 1, 65_535)
     products = candidates()
     ids = parse_numbers(how["ids"], 0, TCP_MOST) if how["ids"] else factory_units(products)
-    if len(hosts) == 1:
-        for port in ports:
-            host = f"[{hosts[0]}]" if ":" in hosts[0] else hosts[0]
-            _refuse_held(f"tcp://{host}:{port}", run_dir)
-    with _progress(len(hosts) * len(ports)) as step:
-        places = open_hosts(hosts, ports, step)
-    places = [place for place in places if not _is_held(place, run_dir)]
+    places = _free([(host, port) for host in hosts for port in ports], run_dir)
+    with _progress(len(places)) as step:
+        places = open_hosts(places, step)
     hint(
         f"{len(places)} open port(s), {len(ids)} ids each.",
         f"{len(places)} 个开放端口,每个 {len(ids)} 个地址。",
@@ -175,15 +175,22 @@ def _hosts(target: str) -> list[str]:
     return [str(host) for host in network.hosts()]
 
 
-def _is_held(place: tuple[str, int], run_dir: Path | None) -> bool:
+def _free(places: list[tuple[str, int]], run_dir: Path | None) -> list[tuple[str, int]]:
+    """Return the places that no controller talks to: many devices take one connection only."""
     from edge.field import holders, same_line
 
-    name = f"{place[0]}:{place[1]}"
-    held = next((one for one in holders(run_dir) if same_line(one.line, name)), None)
-    if held:
-        hint(f"{name} is left out: the controller of {held.site} talks to it.",
-             f"跳过 {name}:站点 {held.site} 的控制器正与其通信。")  # fmt: skip
-    return held is not None
+    held = {
+        place: one
+        for one in holders(run_dir)
+        for place in places
+        if same_line(one.line, f"{place[0]}:{place[1]}")
+    }
+    if held and len(held) == len(places):
+        _fail_held(next(iter(held.values())))
+    for (host, port), one in held.items():
+        hint(f"{host}:{port} is left out: the controller of {one.site} talks to it.",
+             f"跳过 {host}:{port}:站点 {one.site} 的控制器正与其通信。")  # fmt: skip
+    return [place for place in places if place not in held]
 
 
 # OPC UA

@@ -42,13 +42,16 @@ class Tap:
         self._count += 1
         self._kept.append((self._count, way, t_ns, data))
 
-    def after(self, number: int) -> list[list[Any]]:
-        """Return what is newer: number, "tx" or "rx", monotonic ns, bytes."""
+    def after(self, number: int) -> dict[str, Any]:
+        """Return what is newer: number, "tx" or "rx", monotonic ns, bytes; a negative number: from now on."""
         if self._line.tap is None:
             self._kept.clear()
         self._until_ns = time.monotonic_ns() + TAP_NS
         self._line.tap = self
-        return [[n, way, t_ns, data.hex()] for n, way, t_ns, data in tuple(self._kept) if n > number]
+        newest = self._count
+        kept = tuple(self._kept) if number >= 0 else ()
+        frames = [[n, way, t_ns, data.hex()] for n, way, t_ns, data in kept if n > number]
+        return {"ok": True, "frames": frames, "newest": frames[-1][0] if frames else max(newest, number)}
 
 
 class FieldDesk:
@@ -76,7 +79,7 @@ class FieldDesk:
         if kind == "ask":
             return self._ask(message)
         if kind == "frames":
-            return {"ok": True, "frames": self._frames(message)}
+            return self._frames(message)
         raise Refusal("UNKNOWN_KIND", "this kind of request is unknown", "Send lines, ask or frames.")
 
     def _named(self, message: dict[str, Any]) -> tuple[LinkPoller, Link, list[Driver]]:
@@ -109,7 +112,7 @@ class FieldDesk:
             "units": units,
         }
 
-    def _frames(self, message: dict[str, Any]) -> list[list[Any]]:
+    def _frames(self, message: dict[str, Any]) -> dict[str, Any]:
         after = message.get("after", 0)
         if not isinstance(after, int):
             raise Refusal("MALFORMED", "after is not a number", "Send the number of the last frame.")

@@ -28,7 +28,7 @@ def quiet(_: str) -> None:
 def test_a_device_behind_tcp_is_named() -> None:
     steps: list[str] = []
     with ProductServer(simulated("huawei/sun2000")) as server:
-        places = open_hosts(["127.0.0.1"], [server.port, 1], quiet)
+        places = open_hosts([("127.0.0.1", server.port), ("127.0.0.1", 1)], quiet)
         assert places == [("127.0.0.1", server.port)]
         (found,) = scan_hosts(places, [1, 2], candidates(), steps.append)
     assert (found.link, found.identity.unit_id, found.any_unit) == (server.url, 1, False)
