@@ -31,8 +31,8 @@ from drivers.modbus.line import parse_url
 from drivers.modbus.link import Link, Station, link_to
 from models.errors import BadReply, DriverError, NoReply
 
-LATE_S = 0.1
-TIMEOUT_S = 0.08
+LATE_S = 0.05
+TIMEOUT_S = 0.04
 AMPLE_S = 2.0
 KINDS = ("tcp", "rtu", "rtu+tcp", "tls")
 

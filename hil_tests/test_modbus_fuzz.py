@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks import fuzz
 
-HARMED = {"tcp": 1500, "tls": 1000, "rtu": 250, "rtu+tcp": 250}
+HARMED = {"tcp": 1500, "tls": 1000, "rtu": 200, "rtu+tcp": 200}
 """Where a lost reply costs silence on the line, fewer fit into the time."""
 
 
