@@ -1,9 +1,14 @@
 """The simulated device of any product: what it shows, what it refuses, what was written to it."""
 
+import os
+import select
+import threading
+import tty
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pymodbus.client import ModbusTcpClient
+from pymodbus.client import ModbusSerialClient, ModbusTcpClient
 
 from drivers.catalog.loader import FOLDER
 from drivers.simulator.encoding import Coding, pattern, pattern_words, raw_pattern, raw_value, text_words
@@ -152,6 +157,43 @@ def test_over_a_socket(device: ProductDevice) -> None:
         assert client.read_holding_registers(3, count=1, device_id=4).exception_code == ILLEGAL_ADDRESS
         assert not client.write_registers(200, [7, 8], device_id=4).isError()
     assert device.written[-1].words == (7, 8)
+
+
+@pytest.fixture
+def line() -> Iterator[tuple[str, str]]:
+    """Two ends of a serial line."""
+    pairs = [os.openpty(), os.openpty()]
+    for _, end in pairs:
+        tty.setraw(end)
+    (one, _), (other, _) = pairs
+    stop, told = os.pipe()
+
+    def carry() -> None:
+        while True:
+            ready, _, _ = select.select([one, other, stop], [], [])
+            if stop in ready:
+                return
+            for source in ready:
+                os.write(other if source == one else one, os.read(source, 256))
+
+    thread = threading.Thread(target=carry, daemon=True)
+    thread.start()
+    yield os.ttyname(pairs[0][1]), os.ttyname(pairs[1][1])
+    os.write(told, b"x")
+    thread.join()
+    for fd in (*pairs[0], *pairs[1], stop, told):
+        os.close(fd)
+
+
+def test_on_a_serial_line(device: ProductDevice, line: tuple[str, str]) -> None:
+    device.put("signed_kw", 12.5)
+    with (
+        ProductServer(device, tty=line[0]) as server,
+        ModbusSerialClient(line[1], baudrate=19200, timeout=2) as client,
+    ):
+        assert server.url == f"rtu://{line[0]}?baud=19200"
+        assert client.read_input_registers(1, count=1, device_id=4).registers == [125]
+        assert client.read_input_registers(3, count=2, device_id=9).registers == [0, 0]
 
 
 def test_sunspec_points_have_registers_too() -> None:
