@@ -61,6 +61,8 @@ FAULTS = {
     **{f"wire-{device}/delay_s": 0.0 for device in ("bms-1", "meter-1")},
     "pcs-1/local": 0.0,
     "pcs-1/trip": 0.0,
+    "pcs-1/ignore": 0.0,
+    "pcs-1/invert": 0.0,
     "bms-1/alarm_level": 0.0,
     "bms-1/limit_factor": 1.0,
     "bms-1/insulation_kohm": 2000.0,
@@ -74,8 +76,9 @@ FAULTS = {
 
 silent 1: requests are neither carried out nor answered (pv-1: the whole process hangs) · late_s: answers come
 so much later · freeze 1: the heartbeat stands still, 2: every value stands still · local 1: switched to local
-on site · cut 1: nothing passes · drop, corrupt: share of bytes lost or changed · site/load_kw, site/pv_kw:
-replaces the recorded load and the sky's PV (nan: do not)."""
+on site · ignore 1: setpoints are taken and shown, but the power stays as it is · invert 1: they are carried out
+with the wrong sign · cut 1: nothing passes · drop, corrupt: share of bytes lost or changed · site/load_kw,
+site/pv_kw: replaces the recorded load and the sky's PV (nan: do not)."""
 
 KINDS = ("export", "import", "transformer", "soc_low", "soc_high", "pcs", "bms_current")
 VIOLATIONS = {f"{kind}/{what}": 0.0 for kind in KINDS for what in ("count", "seconds", "worst")}

@@ -28,6 +28,7 @@ class Settings:
     def __init__(self, board: Board) -> None:
         """Take over what an earlier life of this device has left on the board."""
         self._board = board
+        self._written_kw = board["command/p_set_kw"]
 
     def check(self, address: int, values: list[int]) -> ExcCodes | None:
         """Return why a write must be refused, or None."""
@@ -45,7 +46,10 @@ class Settings:
         """Carry out the write of one register."""
         board = self._board
         if address == P_SET:
-            board["command/p_set_kw"] = signed(word) / 10
+            self._written_kw = signed(word) / 10
+            if not board.fault(f"{DEVICE}/ignore"):
+                sign = -1.0 if board.fault(f"{DEVICE}/invert") else 1.0
+                board["command/p_set_kw"] = sign * self._written_kw
             board["command/p_seq"] += 1
         elif address == Q_SET:
             board["command/q_set_kvar"] = signed(word) / 10
@@ -66,10 +70,10 @@ class Settings:
         board = self._board
         expired = time.monotonic() - board["command/alive_s"] > board["command/dead_man_s"]
         if expired:
-            board["command/p_set_kw"] = 0.0
+            board["command/p_set_kw"] = self._written_kw = 0.0
         remote = board["command/remote"] == 1.0 and not board.fault(f"{DEVICE}/local")
-        names = "p_set_kw", "q_set_kvar", "code", "heartbeat", "dead_man_s"
-        values = [board[f"command/{name}"] for name in names] + [float(remote)]
+        names = "q_set_kvar", "code", "heartbeat", "dead_man_s"
+        values = [self._written_kw, *(board[f"command/{name}"] for name in names), float(remote)]
         return [encode(register, value)[0] for register, value in zip(PCS_SETTINGS, values, strict=True)]
 
 

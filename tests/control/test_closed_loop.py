@@ -1,7 +1,15 @@
 """The loop closed over a small plant with dead time: it settles, does not overshoot, and does not swing."""
 
+from collections.abc import Callable
+from random import Random
+
 import pytest
 
+from control.obey import Verdict
+from control.owners import OWNERS
+from control.state import initial
+from models.plant import Command, Inputs, Order, PcsState, Plant
+from models.point import RunState
 from models.proposal import Source
 from tests.control.world import World
 
@@ -32,6 +40,7 @@ def run(
         world.values["meter-1/p_kw"] = grid[-1 - meter_late]
         (p_kw,) = world.steps(1)
         sent.append(p_kw)
+        assert world.state.follows[0].verdict == Verdict.FOLLOWS
     return grid[meter_late + 1 :]
 
 
@@ -74,3 +83,138 @@ def test_pv_that_ramps_under_clouds_exports_no_more_than_one_reaction_of_it() ->
     per_cycle = 48.0 / 80
     assert min(grid) >= MARGIN - 5 * per_cycle - 1e-6
     assert grid[-20:] == pytest.approx([MARGIN] * 20)
+
+
+STATES = {
+    PcsState.OFF: RunState.OFF,
+    PcsState.STANDBY: RunState.STANDBY,
+    PcsState.STARTING: RunState.STARTING,
+    PcsState.RUNNING: RunState.RUNNING,
+    PcsState.STOPPING: RunState.STOPPING,
+    PcsState.FAULT: RunState.FAULT,
+}
+
+
+class Demo:
+    """The cycle around the physics of the demo's site."""
+
+    def __init__(self, start: PcsState = PcsState.RUNNING, poll: int = 1) -> None:
+        self.world = World.make(delay_s=0.2)
+        self.plant = Plant()
+        self.plant.pcs.state = start
+        self.order = Order(command=Command.START, command_seq=1)
+        self.does: Callable[[float], float] = lambda kw: kw
+        self.load_kw, self.poll = 150.0, poll
+        self.noise = Random(7)
+
+    def steps(self, cycles: int) -> list[float]:
+        """Run so many cycles; return the true power of the battery after each."""
+        powers = []
+        for _ in range(cycles):
+            if self.world.state.cycle % self.poll == 0:
+                self.show()
+            (setpoint,) = self.world.step().setpoints
+            self.order.p_set_kw = self.does(round(setpoint.p_kw, 1))
+            for _ in range(5):
+                self.plant.step(Inputs(load_kw=self.load_kw, order=self.order))
+            powers.append(self.plant.pcs.p_kw)
+        return powers
+
+    def show(self) -> None:
+        """Let the devices show what is."""
+        pcs, meter = self.plant.pcs, self.plant.meter
+        shown = pcs.p_kw + self.noise.uniform(-0.5, 0.5)
+        self.world.values |= {
+            "pcs-1/state": float(STATES[pcs.state]),
+            "pcs-1/p_kw": round(shown, 1),
+            "meter-1/p_kw": meter.p_kw,
+            "bms-1/soc": self.plant.battery.soc,
+        }
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.world.state.follows[0].verdict
+
+
+@pytest.mark.parametrize("poll", [1, 10])
+def test_the_demo_plant_is_never_accused(poll: int) -> None:
+    demo = Demo(PcsState.STANDBY, poll)
+    wish = Random(11)
+    for _ in range(60):
+        demo.world.ask(Source.OPERATOR, wish.uniform(-100.0, 100.0))
+        demo.load_kw = wish.uniform(20.0, 420.0)
+        for _ in range(wish.randint(1, 40)):
+            demo.steps(1)
+            assert demo.verdict == Verdict.FOLLOWS
+    assert demo.plant.pcs.state == PcsState.RUNNING
+    assert demo.plant.pcs.charged_kwh > 0.0 and demo.plant.pcs.discharged_kwh > 0.0
+
+
+FAULTY: list[tuple[str, Callable[[float], float], Verdict]] = [
+    ("an inverted sign", lambda kw: -kw, Verdict.STOPPED),
+    ("double", lambda kw: 2.0 * kw, Verdict.STOPPED),
+    ("ignored: it stays where it was", lambda kw: 40.0, Verdict.FOLLOWS),
+    ("dead", lambda kw: 0.0, Verdict.DERATED),
+]
+
+
+@pytest.mark.parametrize(("does", "verdict"), [r[1:] for r in FAULTY], ids=[r[0] for r in FAULTY])
+def test_a_setpoint_that_is_not_followed_is_found_out(
+    does: Callable[[float], float], verdict: Verdict
+) -> None:
+    demo = Demo()
+    demo.world.ask(Source.OPERATOR, 40.0)
+    assert demo.steps(100)[-1] == pytest.approx(40.0, abs=1.0)
+    demo.does = does
+    demo.steps(54)
+    assert demo.verdict == verdict
+    row = demo.world.row
+    if verdict == Verdict.STOPPED:
+        assert row["p_set_kw"][0] == row["unit_lo_kw"][0] == row["unit_hi_kw"][0] == 0.0
+        assert OWNERS[row["unit_lo_by"][0]] == OWNERS[row["unit_hi_by"][0]] == "obey"
+        assert demo.steps(10)[-1] == pytest.approx(0.0, abs=1.0)
+
+
+def test_a_pcs_that_ignores_a_change_is_stopped_and_the_site_makes_do_without_it() -> None:
+    demo = Demo()
+    demo.world.ask(Source.OPERATOR, 40.0)
+    demo.steps(100)
+    demo.does = lambda kw: 40.0
+    demo.world.ask(Source.OPERATOR, 0.0)
+    demo.steps(85)
+    assert demo.verdict == Verdict.STOPPED
+    demo.does = lambda kw: kw
+    demo.world.ask(Source.OPERATOR, 30.0)
+    assert max(demo.steps(300)[10:]) < 1.0, "30 s at zero first"
+    assert demo.steps(40)[-1] == pytest.approx(30.0, abs=1.0)
+    assert demo.verdict == Verdict.FOLLOWS
+
+
+def test_what_a_dead_pcs_does_not_give_is_not_asked_for_and_comes_back_by_itself() -> None:
+    demo = Demo()
+    demo.world.ask(Source.PLAN, 80.0)
+    demo.steps(100)
+    demo.does = lambda kw: 0.0
+    demo.steps(70)
+    assert demo.world.state.last_kw[0] == pytest.approx(14.3, abs=1.0), "3 % + 10 % of 110 kVA"
+    demo.does = lambda kw: kw
+    assert demo.steps(100)[-1] == pytest.approx(80.0, abs=1.0)
+
+
+def test_a_pcs_that_is_taken_over_while_it_runs_is_not_accused() -> None:
+    demo = Demo()
+    demo.world.state = initial(demo.world.site, [0.0])  # its setpoint could not be read
+    demo.plant.pcs.p_kw = demo.plant.pcs._ramped_kw = 60.0
+    for _ in range(100):
+        demo.steps(1)
+        assert demo.verdict == Verdict.FOLLOWS
+
+
+def test_a_pcs_that_does_not_run_is_not_accused() -> None:
+    demo = Demo()
+    demo.world.ask(Source.PLAN, 80.0)
+    demo.steps(100)
+    demo.plant.pcs.state = PcsState.FAULT
+    demo.plant.pcs.p_kw = 0.0
+    demo.steps(100)
+    assert demo.verdict == Verdict.FOLLOWS

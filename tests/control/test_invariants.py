@@ -19,7 +19,7 @@ from control.record import as_row
 from control.replay import replay
 from control.services import Service
 from models.interval import Interval
-from models.point import Image
+from models.point import Image, Point
 from models.proposal import Layer, Proposal, Request, Source
 from models.site import Site
 from tests.control.world import MS, World
@@ -113,6 +113,39 @@ def test_one_reading_gone_wrong_never_widens(
     after = as_row(WORKING.site, outcome.record)
     assert np.all(after["unit_lo_kw"] >= before["unit_lo_kw"])
     assert np.all(after["unit_hi_kw"] <= before["unit_hi_kw"])
+
+
+def disobeyed() -> World:
+    """A world in which the first battery gives nothing, and the second the opposite of what it is told."""
+    world = World.running(units=2, net_kw=200.0)
+    world.values["pcs-2/p_kw"] = -40.0
+    world.ask(Source.PLAN, 60.0)
+    world.steps(90)
+    return world
+
+
+DISOBEYED = disobeyed()
+
+
+@RELAXED
+@given(IMAGES, st.lists(REQUEST, max_size=4))
+def test_nothing_seen_or_asked_frees_a_battery_that_was_stopped(
+    image: Image, requests: list[Request]
+) -> None:
+    outcome = cycle(DISOBEYED, image, Inputs(tuple(requests)))
+    promises(DISOBEYED.site, outcome)
+    assert outcome.setpoints[1].p_kw == 0.0
+
+
+@RELAXED
+@given(st.sampled_from(DISOBEYED.site.points), st.sampled_from((math.nan, math.inf, -math.inf, 1e300)))
+def test_no_nonsense_frees_a_battery_that_was_derated(point: Point, value: float) -> None:
+    image = DISOBEYED.image()
+    before = as_row(DISOBEYED.site, cycle(DISOBEYED, image, Inputs()).record)
+    assert OWNER_INDEX["obey"] == before["unit_hi_by"][0]
+    image.value[DISOBEYED.site.points.index(point)] = value
+    after = as_row(DISOBEYED.site, cycle(DISOBEYED, image, Inputs()).record)
+    narrower(after, before, "unit_lo_kw", "unit_hi_kw")
 
 
 @RELAXED

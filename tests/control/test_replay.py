@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from control.obey import Verdict
 from control.record import dtype
 from control.replay import replay
 from models.proposal import Source
@@ -31,6 +32,17 @@ def test_a_recorded_day_has_no_difference() -> None:
     world.values["meter-1/p_kw"] = 200.0
     world.steps(40)
     day(world)
+    for outcome in world.outcomes:
+        assert replay(world.site, outcome.record) == []
+
+
+def test_cycles_of_batteries_that_do_not_follow_run_again_too() -> None:
+    world = World.running(units=2, net_kw=200.0)
+    world.values |= {"pcs-2/p_kw": -40.0}
+    world.ask(Source.PLAN, 60.0)
+    world.steps(90)
+    follows = world.state.follows
+    assert [follow.verdict for follow in follows] == [Verdict.DERATED, Verdict.STOPPED]
     for outcome in world.outcomes:
         assert replay(world.site, outcome.record) == []
 

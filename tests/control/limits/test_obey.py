@@ -1,4 +1,4 @@
-"""What is left to a battery by how it has followed; how that is found out is in tests/control/test_obey.py."""
+"""What a battery may do after how it has followed; finding out is tried in tests/control/test_obey.py."""
 
 from math import inf
 

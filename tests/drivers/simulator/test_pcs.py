@@ -107,6 +107,20 @@ def test_dead_man_timer(site: SimulatedSite, ready: ModbusTcpClient, until: Call
     assert ready.read_holding_registers(100).registers == [PcsState.RUNNING]
 
 
+@pytest.mark.parametrize(("fault", "power_kw"), [("ignore", 20.0), ("invert", -30.0)])
+def test_a_setpoint_can_be_taken_and_shown_but_not_followed(
+    site: SimulatedSite, ready: ModbusTcpClient, until: Callable[..., None], fault: str, power_kw: float
+) -> None:
+    ready.write_register(200, 200)
+    until(lambda: abs(site.board["pcs-1/p_kw"] - 20.0) < 0.2)
+    site.fault(f"pcs-1/{fault}", 1.0)
+    assert not ready.write_register(200, 300).isError()
+    assert ready.read_holding_registers(200).registers == [300], "as if nothing were wrong"
+    until(lambda: site.board["pcs-1/p_set_kw"] == power_kw)
+    until(lambda: abs(site.board["pcs-1/p_kw"] - power_kw) < 0.2)
+    site.fault(f"pcs-1/{fault}", 0.0)
+
+
 def test_local_mode_refuses(site: SimulatedSite, ready: ModbusTcpClient) -> None:
     site.fault("pcs-1/local", 1.0)
     assert ready.read_holding_registers(205).registers == [0]

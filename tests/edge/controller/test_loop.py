@@ -88,6 +88,28 @@ def test_a_broken_cycle_sends_nothing_tells_why_and_ends_the_process(
     assert "a bug" in events[0]["what"]
 
 
+def test_a_battery_that_does_not_follow_is_told_once_and_so_is_that_it_follows_again(
+    run_folder: Maker,
+) -> None:
+    folder = run_folder()
+    loop, _, _ = make(folder, 1_000)
+    first, power = folder.state, 30.0
+    for k in range(420):
+        folder.read({"pcs-1/p_kw": power}, now_ns := 10**12 + k * 100_000_000, float(k // 10))
+        outcome = loop._turn(folder.state, now_ns)
+        assert outcome is not None
+        folder.state = outcome.state
+        power = 30.0 if k < 100 else 0.0
+    assert first.follows[0].verdict == folder.state.follows[0].verdict == 0
+    events = [json.loads(line) for line in (folder.path / "events.jsonl").read_text().splitlines()]
+    assert [(event["code"], event["where"]) for event in events] == [
+        ("NOT_FOLLOWING", "battery-1"),
+        ("FOLLOWING", "battery-1"),
+    ]
+    assert "told 0.0 kW, measured 30.0 kW" in events[0]["what"]
+    assert "it follows again" in events[1]["what"]
+
+
 TAKEOVER = [
     ({"pcs-1/p_set_kw": 37.5}, 37.5, "goes on from the setpoint that the PCS reports"),
     ({"pcs-1/p_set_kw": -12.0}, -12.0, "also when it charges"),
