@@ -93,11 +93,22 @@ def read_points(
         for i in block.read.points:
             sheet.shown[i].raw = _raw(block, specs[i], answer)
         polled.take(block, answer, now_ns)
+    yield from _again(polled, specs)
     names = wanted or {spec.name for spec in product.points}
     for one in sheet.shown:
         if not one.spec.fn and not one.spec.derivation:
             one.trouble = one.trouble or "the device does not have it"
     return [one for one in sheet.shown if one.spec.name in names]
+
+
+def _again(polled: Polled, specs: Sequence[PointSpec]) -> Talk[None]:
+    """Read once more what changes other values: those count when it is the same before and after them."""
+    changing = {by.point for spec in specs for by in spec.by}
+    for block in polled.blocks:
+        if any(specs[i].name in changing for i in block.read.points):
+            answer = yield block.request
+            if not isinstance(answer, DriverError):
+                polled.take(block, answer, time.monotonic_ns())
 
 
 def _needed(specs: Sequence[PointSpec], names: set[str]) -> list[PointSpec]:
