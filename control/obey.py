@@ -124,6 +124,8 @@ def compare(
 def _told(was: Follow, told_kw: float, second: int) -> Follow:
     """Return the memory with one more setpoint."""
     if second == was.second:
+        if was.lo_kw <= told_kw <= was.hi_kw:
+            return was
         return was._replace(lo_kw=min(was.lo_kw, told_kw), hi_kw=max(was.hi_kw, told_kw))
     return was._replace(
         second=second,
@@ -151,11 +153,18 @@ def _look(was: Follow, battery: Battery, p_kw: float, t_ns: int) -> Follow:
         far_kw = near_kw + _allowance_kw(battery)
         short = lo_kw - p_kw > (near_kw if was.discharge_kw == inf else far_kw)
         side = (p_kw - hi_kw > (near_kw if was.charge_kw == -inf else far_kw)) - short
-    nearer_kw = was.side * (was.from_kw - p_kw)
-    after = was._replace(p_kw=p_kw, t_ns=t_ns, side=side, calm_ns=(was.calm_ns or t_ns) if calm else 0)
-    if side != was.side or nearer_kw >= PROGRESS * battery.s_max_kva:
-        return after._replace(out_ns=t_ns, from_kw=p_kw, over_ns=t_ns if side and over else 0)
-    return after._replace(over_ns=(was.over_ns or t_ns) if side and over else 0)
+    out_ns, from_kw, over_ns = was.out_ns, was.from_kw, was.over_ns
+    if side != was.side or side * (from_kw - p_kw) >= PROGRESS * battery.s_max_kva:
+        out_ns, from_kw, over_ns = t_ns, p_kw, 0
+    return was._replace(
+        p_kw=p_kw,
+        t_ns=t_ns,
+        side=side,
+        out_ns=out_ns,
+        from_kw=from_kw,
+        over_ns=(over_ns or t_ns) if side and over else 0,
+        calm_ns=(was.calm_ns or t_ns) if calm else 0,
+    )
 
 
 def _allowance_kw(battery: Battery) -> float:
@@ -182,7 +191,7 @@ def _relieve(seen: Follow, battery: Battery) -> Follow:
     """Return the memory with what the newest reading has earned: a larger allowance, or all of it."""
     if seen.stopped != Verdict.LATCHED and seen.calm_ns and seen.t_ns - seen.calm_ns >= CALM_NS:
         return seen._replace(stopped=0, charge_kw=-inf, discharge_kw=inf)
-    if seen.over_ns or seen.verdict != Verdict.DERATED:
+    if seen.over_ns or seen.stopped or (seen.charge_kw == -inf and seen.discharge_kw == inf):
         return seen
     more_kw = _allowance_kw(battery)
     return seen._replace(

@@ -129,31 +129,6 @@ def test_a_second_controller_refuses_to_start(stage: Stage, tmp_path: Path, else
     assert "RUN-002" in done.stderr and "edge status" in done.stderr
 
 
-def test_services_and_broker_may_die_without_costing_a_cycle(stage: Stage) -> None:
-    before, total = missed(stage), stage.ring().total
-    os.kill(stage.launcher.pid("services"), signal.SIGKILL)
-    stage.broker.kill()
-    cycles_pass(stage, 40)
-    assert stage.decision()["winner"] == "plan", "the controller keeps the plan that it has"
-    stage.broker.start()
-    wait("the link is back", lambda: ((stage.facts() or {}).get("link") or {}).get("connected") is True, 40.0)
-    rows = stage.ring().since(0)
-    lost = missed(stage) - before
-    assert stage.ring().total - total >= 40
-    assert lost == 0, f"{lost} cycles missed, lateness up to {rows['lateness_ns'].max() / 1e6:.1f} ms"
-
-
-def test_no_report_is_lost_while_the_broker_was_away(stage: Stage) -> None:
-    def all_stored() -> bool:
-        link = (stage.facts() or {})["link"] or {}
-        return bool(link.get("backlog", 1) <= 2 and link["confirmed"] > 0)
-
-    wait("the fleet has confirmed everything", all_stored, 40.0)
-    link = (stage.facts() or {})["link"]
-    assert stage.received() >= link["confirmed"]
-    assert link["dropped"] == 0
-
-
 def test_a_killed_controller_leaves_the_pcs_at_zero_and_returns_without_a_jump(stage: Stage) -> None:
     stage.operator(40.0, 120.0)
     wait("40 kW", lambda: abs(stage.battery_kw() - 40.0) < 2.0)
@@ -187,6 +162,58 @@ def largest_step_kw(stage: Stage, since_ns: int) -> float:
     grid = np.arange(part["t_ns"][0], part["t_ns"][-1], 100_000_000)
     power = np.interp(grid, part["t_ns"], part["pcs-1/p_kw"])
     return float(np.abs(np.diff(power)).max())
+
+
+def test_the_fleet_moves_the_battery_and_every_stage_is_acknowledged(stage: Stage) -> None:
+    with stage.fleet("dispatch", "demo", "-30kW", "--for", "8s", "--wait") as asked:
+        out, err = asked.communicate(timeout=40)
+    assert asked.returncode == 0, out + err
+    stages = [entry["stage"] for entry in json.loads(out)["data"]["stages"]]
+    assert stages[:2] == ["received", "accepted"]
+    assert {"active", "reached"} <= set(stages)
+    wait("back on the plan", lambda: stage.decision()["winner"] == "plan", 15.0)
+
+
+def test_a_pcs_that_turns_the_wrong_way_is_stopped_and_told_of(stage: Stage) -> None:
+    """It is held for 30 s; what comes next in this file does not need its power."""
+    stage.plant.fault("pcs-1/invert", 1.0)
+    stage.operator(30.0, 60.0)
+    wait("the wrong way", lambda: stage.battery_kw() < -5.0)
+    began = time.monotonic()
+    wait("zero", lambda: abs(stage.battery_kw()) < 1.0, 8.0)
+    assert time.monotonic() - began < 6.5
+    decision = stage.decision()
+    assert (decision["lo_kw"], decision["hi_kw"]) == (0.0, 0.0)
+    stage.plant.fault("pcs-1/invert", 0.0)
+    stage.cancel()
+    events = [json.loads(line) for line in (stage.run_dir / "events.jsonl").read_text().splitlines()]
+    (event,) = [event for event in events if event["code"] == "NOT_FOLLOWING"]
+    assert event["where"] == "battery-1" and "told 30.0 kW, measured -" in event["what"]
+
+
+def test_services_and_broker_may_die_without_costing_a_cycle(stage: Stage) -> None:
+    before, total = missed(stage), stage.ring().total
+    os.kill(stage.launcher.pid("services"), signal.SIGKILL)
+    stage.broker.kill()
+    cycles_pass(stage, 40)
+    assert stage.decision()["winner"] == "plan", "the controller keeps the plan that it has"
+    stage.broker.start()
+    wait("the link is back", lambda: ((stage.facts() or {}).get("link") or {}).get("connected") is True, 40.0)
+    rows = stage.ring().since(0)
+    lost = missed(stage) - before
+    assert stage.ring().total - total >= 40
+    assert lost == 0, f"{lost} cycles missed, lateness up to {rows['lateness_ns'].max() / 1e6:.1f} ms"
+
+
+def test_no_report_is_lost_while_the_broker_was_away(stage: Stage) -> None:
+    def all_stored() -> bool:
+        link = (stage.facts() or {})["link"] or {}
+        return bool(link.get("backlog", 1) <= 2 and link["confirmed"] > 0)
+
+    wait("the fleet has confirmed everything", all_stored, 40.0)
+    link = (stage.facts() or {})["link"]
+    assert stage.received() >= link["confirmed"]
+    assert link["dropped"] == 0
 
 
 def test_history_has_every_second_in_which_a_controller_ran(stage: Stage) -> None:
@@ -247,16 +274,6 @@ class Intruder:
 
     def _hear(self, message: Message) -> None:
         self.acks.append(json.loads(message.payload))
-
-
-def test_the_fleet_moves_the_battery_and_every_stage_is_acknowledged(stage: Stage) -> None:
-    with stage.fleet("dispatch", "demo", "-30kW", "--for", "8s", "--wait") as asked:
-        out, err = asked.communicate(timeout=40)
-    assert asked.returncode == 0, out + err
-    stages = [entry["stage"] for entry in json.loads(out)["data"]["stages"]]
-    assert stages[:2] == ["received", "accepted"]
-    assert {"active", "reached"} <= set(stages)
-    wait("back on the plan", lambda: stage.decision()["winner"] == "plan", 15.0)
 
 
 def command(stage: Stage, **changes: Any) -> Command:

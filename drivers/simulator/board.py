@@ -76,7 +76,7 @@ FAULTS = {
 
 silent 1: requests are neither carried out nor answered (pv-1: the whole process hangs) · late_s: answers come
 so much later · freeze 1: the heartbeat stands still, 2: every value stands still · local 1: switched to local
-on site · ignore 1: setpoints are taken and shown, but the power stays as it is · invert 1: they are carried out
+on site · ignore 1: setpoints are taken and shown, but the power stays as it is · invert 1: they are followed
 with the wrong sign · cut 1: nothing passes · drop, corrupt: share of bytes lost or changed · site/load_kw,
 site/pv_kw: replaces the recorded load and the sky's PV (nan: do not)."""
 
