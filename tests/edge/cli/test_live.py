@@ -174,3 +174,14 @@ def test_every_page_of_watch(run_folder: Maker, key: str) -> None:
     (folder.path / "events.jsonl").write_text('{"t_ms":1,"code":"STARTED","where":"controller","what":"x"}\n')
     lines = PAGES[key][2](folder.path)
     assert lines and all(isinstance(line, str) for line in lines)
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_points_with_what_the_catalog_says(run_folder: Maker, lang: str) -> None:
+    folder = run_folder()
+    folder.play(1)
+    text = run(folder, "points", "pcs-1/p_kw", "--long", lang=lang).stdout
+    assert "3/102 i16 ×0.1" in text
+    assert "p_kw" in text.splitlines()[1]
+    (row,) = data(run(folder, "points", "pv-1/p_kw", "--long", "--json"))
+    assert (row["at"].split(" ")[0], row["role"]) == ("Inverter/ActivePower", "p_kw")
