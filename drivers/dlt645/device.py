@@ -7,13 +7,11 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy as np
-
 from drivers.catalog.product import PointSpec, Product
 from drivers.dlt645.block import Block, plan_reads, single_reads
 from drivers.dlt645.frames import Request
 from drivers.driver import Sink
-from drivers.modbus.derive import Readings, after, rules_of, run
+from drivers.modbus.derive import Meaning
 from drivers.modbus.event import EventCode, OnEvent
 from drivers.modbus.job import NEVER_NS, Job
 from drivers.modbus.line import LineLost
@@ -61,8 +59,7 @@ class Dlt645Device:
         self._poller = poller
         self._on_event = on_event
         self._specs: tuple[PointSpec, ...] = product.points
-        self._rules = rules_of(self._specs)
-        self._plain, self._final = Readings(self._specs), Readings(self._specs)
+        self._meaning = Meaning(self._specs, len(self._specs), sink)
         self._address = address
         self._blocks = [Block(read, self._specs, address) for read in plan_reads(self._specs)]
         self._presence = Presence(name, sink, poller, on_event, self._spoil_all)
@@ -164,17 +161,7 @@ class Dlt645Device:
         self._spoil(block, EventCode.READ_REFUSED, error, now_ns)
 
     def _put(self, block: Block, now_ns: int) -> None:
-        """Put what was read into the image, and after it what follows from it."""
-        plain, final, index = self._plain, self._final, block.index
-        for readings in (plain, final):
-            readings.value[index], readings.quality[index] = block.value, block.quality
-            readings.t_ns[index] = now_ns
-        rules = after(self._rules, block.read.points)
-        run(rules, plain, final, now_ns)
-        self._sink.put(index, final.value[index], final.quality[index], now_ns)
-        for rule in rules:
-            target = np.array([rule.target], np.intp)
-            self._sink.put(target, final.value[target], final.quality[target], int(final.t_ns[rule.target]))
+        self._meaning.put(block.read.points, block.index, block.value, block.quality, now_ns)
 
     def _spoil(self, block: Block, code: EventCode, error: DriverError, now_ns: int) -> None:
         block.spoil()

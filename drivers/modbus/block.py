@@ -8,9 +8,9 @@ import numpy as np
 from cython_ext.registers import KINDS, Row, Table
 from drivers.catalog.product import PointSpec
 from drivers.modbus import frames
-from drivers.modbus.derive import Rule
 from drivers.modbus.frames import MAX_REGISTERS
-from drivers.modbus.plan import Read
+from drivers.modbus.job import Job
+from drivers.modbus.plan import Read, slack_s
 from models.point import Quality
 from models.units import seconds_to_ns
 
@@ -20,17 +20,16 @@ class Block:
 
     def __init__(self, read: Read, points: Sequence[PointSpec], unit_id: int) -> None:
         self.read = read
+        self.job: Job | None = None
+        """Its request with what the device does about the reply; made by the device."""
         self.period_ns = seconds_to_ns(read.period_s)
+        self.slack_ns = seconds_to_ns(slack_s(read, points))
         self.due_ns = 0
         self.trouble = ""
         """Why it was not usable last time; empty when it was."""
         unit = unit_id if read.unit_id is None else read.unit_id
         self.request = frames.read(unit, read.fn, read.address, read.count)
         self.index = np.array(read.points, np.intp)
-        self.own = np.array([k for k, i in enumerate(read.points) if not points[i].by], np.intp)
-        """Which of its points mean what their registers say, whatever other points are."""
-        self.rules: tuple[Rule, ...] = ()
-        """What follows from its points; set by the device."""
         self.value = np.full(len(read.points), np.nan)
         self.quality = np.zeros(len(read.points), np.uint8)
         self._table = Table([_row(points[i], read) for i in read.points])

@@ -7,9 +7,9 @@ from drivers.catalog.product import LinkSpec, Product
 from drivers.driver import Driver
 from drivers.modbus.device import ModbusDevice, Search
 from drivers.modbus.event import OnEvent
-from drivers.modbus.line import Endpoint, Line, parse_url
-from drivers.modbus.link import Link, RtuLink, Station, TcpLink
-from drivers.modbus.plan import TCP, cost_on
+from drivers.modbus.line import Endpoint, parse_url
+from drivers.modbus.link import Link, RtuLink, Station, TcpLink, link_to
+from drivers.modbus.plan import cost_on
 from drivers.modbus.poller import LinkPoller
 from drivers.modbus.spec import ModbusSpec
 from models.errors import ConfigError, Problem
@@ -32,16 +32,13 @@ def open_devices(specs: Sequence[ModbusSpec], on_event: OnEvent) -> list[Driver]
             lines[endpoint.name] = _line(endpoint)
         known, link, poller = lines[endpoint.name]
         if known != endpoint:
-            raise _problem(
-                spec, f"{endpoint.name} is used with two settings", "Give the same baud, parity and stop"
-            )
+            raise _problem(spec, f"{endpoint.name} is used with two settings", "Give both the same link")
         devices.append(_device(spec, link, poller, on_event))
     return devices
 
 
 def _line(endpoint: Endpoint) -> tuple[Endpoint, Link, LinkPoller]:
-    line = Line(endpoint)
-    link: Link = TcpLink(line) if endpoint.host else RtuLink(line)
+    link = link_to(endpoint)
     return endpoint, link, LinkPoller(link)
 
 
@@ -56,10 +53,7 @@ def _device(spec: ModbusSpec, link: Link, poller: LinkPoller, on_event: OnEvent)
         raise _problem(spec, f"unit number {spec.unit_id} cannot be", f"Use {units[0]} to {units[-1]}")
     for unit_id in (spec.unit_id, *(p.unit_id for p in product.points if p.unit_id is not None)):
         link.stations.setdefault(unit_id, _station(product.link))
-    search = _search(spec, product)
-    # A scale factor belongs into the read of its value: found products are read in few large blocks.
-    cost = TCP if search else cost_on(link.line.endpoint)
-    return ModbusDevice(spec, product, poller, on_event, cost, search)
+    return ModbusDevice(spec, product, poller, on_event, cost_on(link.line.endpoint), _search(spec, product))
 
 
 def _meter(spec: ModbusSpec, link: RtuLink, poller: LinkPoller, on_event: OnEvent) -> Driver:

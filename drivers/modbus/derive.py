@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.catalog.product import By, PointSpec
+from drivers.driver import Sink
 from models.point import AlarmLevel, Quality
 from models.units import seconds_to_ns
 
@@ -166,3 +167,62 @@ def run(rules: Sequence[Rule], plain: Readings, final: Readings, now_ns: int) ->
         final.value[rule.target] = value if good else math.nan
         final.quality[rule.target] = Quality.GOOD if good else Quality.BAD
         final.t_ns[rule.target] = plain.t_ns[rule.target] if itself else final.t_ns[list(rule.of)].min()
+
+
+class Meaning:
+    """Puts what was read, and what follows from it, into the image."""
+
+    def __init__(self, specs: Sequence[PointSpec], shown: int, sink: Sink) -> None:
+        """Args: the points, of which the first ``shown`` are in the image, and the image."""
+        self._specs, self._shown, self._sink = specs, shown, sink
+        self._position = {spec.name: i for i, spec in enumerate(specs)}
+        self._rules = rules_of(specs)
+        self._final = Readings(specs)
+        self._plain = Readings(specs) if any(spec.by for spec in specs) else self._final
+        self._sets: dict[tuple[int, ...], tuple[tuple[Rule, ...], NDArray[np.intp]]] = {}
+
+    def known(self, point: str, now_ns: int) -> float:
+        """Return the value of a point if it may be used, else NaN."""
+        return self._final.known(self._position[point], now_ns)
+
+    def put(
+        self,
+        points: tuple[int, ...],
+        index: NDArray[np.intp],
+        value: NDArray[np.float64],
+        quality: NDArray[np.uint8],
+        now_ns: int,
+    ) -> None:
+        """Take one read.
+
+        Args:
+            points: positions of what was read; the same tuple for each read of the same place.
+            index: (K,) the same as an array.
+            value: (K,) what the registers say.
+            quality: (K,) of Quality.
+            now_ns: monotonic time of receipt.
+        """
+        rules, own = self._sets.get(points) or self._set(points)
+        plain, final = self._plain, self._final
+        plain.put(index, value, quality, now_ns)
+        if plain is not final:
+            final.put(index[own], value[own], quality[own], now_ns)
+        if not rules and self._shown == len(self._specs):
+            self._sink.put(index, value, quality, now_ns)
+            return
+        self._show(index[own], now_ns)
+        run(rules, plain, final, now_ns)
+        for rule in rules:
+            self._show(np.array([rule.target], np.intp), int(final.t_ns[rule.target]))
+
+    def _set(self, points: tuple[int, ...]) -> tuple[tuple[Rule, ...], NDArray[np.intp]]:
+        """Return what follows from some points, and which of them mean what their registers say."""
+        own = np.array([k for k, i in enumerate(points) if not self._specs[i].by], np.intp)
+        self._sets[points] = after(self._rules, points), own
+        return self._sets[points]
+
+    def _show(self, index: NDArray[np.intp], t_ns: int) -> None:
+        """Put what the readings mean into the image; points beyond those shown are for us alone."""
+        index = index[index < self._shown]
+        if index.size:
+            self._sink.put(index, self._final.value[index], self._final.quality[index], t_ns)

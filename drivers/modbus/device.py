@@ -176,7 +176,7 @@ class ModbusDevice:
             if hold_ns <= now_ns and self._poller.ambiguous(self._asked, now_ns):
                 return self._held(now_ns), None
             return hold_ns, Job(self._asked, self._search_answered, self._search_failed)
-        block = self._polled.due()
+        block = self._polled.due(now_ns)
         if block is None:
             return NEVER_NS, None
         due_ns = max(block.due_ns, hold_ns)
@@ -261,11 +261,14 @@ class ModbusDevice:
     # reading
 
     def _job(self, block: Block) -> Job:
-        return Job(
-            block.request,
-            lambda data, now_ns: self._answered(block, data, now_ns),
-            lambda error, now_ns: self._failed(block, error, now_ns),
-        )
+        if block.job is None:
+            block.job = Job(
+                block.request,
+                lambda data, now_ns: self._answered(block, data, now_ns),
+                lambda error, now_ns: self._failed(block, error, now_ns),
+                block.slack_ns,
+            )
+        return block.job
 
     def _answered(self, block: Block, data: bytes, now_ns: int) -> None:
         self._polled.take(block, data, now_ns)

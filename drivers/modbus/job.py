@@ -18,3 +18,5 @@ class Job:
     """Called with the data of the proven reply and the monotonic time of its receipt."""
     failed: Callable[[DriverError, int], None]
     """Called with why nothing usable came, and the monotonic time."""
+    slack_ns: int = 0
+    """How long after it is due a read may be answered before a value of it is too old."""

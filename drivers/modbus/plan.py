@@ -6,8 +6,9 @@ point may ride in a faster block. The search goes over the points by address and
 read the points so far, those that no other way beats whatever comes next.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from cython_ext.registers import KINDS, WORDS
@@ -120,11 +121,12 @@ def plan_reads(
     """Return the cheapest set of block reads; every point is in exactly one of them.
 
     The sum of cost over period is the least of all sets in which a read has one unit, one function and no
-    more than ``max_registers``; each point lies wholly in one read whose period is not longer than its own;
-    and no read has a hole, or a gap longer than ``max_gap``: registers that no point of that unit and
-    function lies in. This holds over all periods together (and as long as MOST_WAYS are enough; beyond, the
-    cheapest so far are followed). Points without a function (derived ones) are left out; a point that is
-    longer than ``max_registers`` has a read of its own.
+    more than ``max_registers``; each point lies wholly in one read whose period is not longer than its own; a
+    value and the points that change it lie in the same one, where one can hold them; and no read has a hole,
+    or a gap longer than ``max_gap``: registers that no point of that unit and function lies in. This holds
+    over all periods together (and as long as MOST_WAYS are enough; beyond, the cheapest so far are followed).
+    Points without a function (derived ones) are left out; a point that is longer than ``max_registers`` has
+    a read of its own.
 
     Args:
         points: the points of one device.
@@ -147,7 +149,8 @@ def plan_reads(
             MAX_BITS if _is_bits(fn) else max_registers,
         )
         walls = [hole[1:] for hole in forbidden if hole[0] == fn]
-        for run in _runs(_spans(points, members, periods), max_gap, walls):
+        bundles = _bundles(points, members, partial(_fits, points, members, rule.most, max_gap, walls))
+        for run in _runs(_spans(points, bundles, periods), max_gap, walls):
             for speed, taken in _cheapest(run, rule):
                 count = max(span.end for span in taken) - taken[0].first
                 inside = tuple(
@@ -197,20 +200,62 @@ def _is_bits(fn: int) -> bool:
     return fn in (READ_COILS, READ_INPUTS)
 
 
-def _spans(points: Sequence[PointSpec], members: Sequence[int], periods: Sequence[float]) -> list[_Span]:
+def _bundles(
+    points: Sequence[PointSpec], members: Sequence[int], fits: Callable[[Sequence[int]], bool]
+) -> list[tuple[int, ...]]:
+    """Return the points that are read at one moment: a value with what changes it, where one read can."""
+    position = {points[i].name: i for i in members}
+    bundle: dict[int, tuple[int, ...]] = {i: (i,) for i in members}
+    for i in members:
+        for by in points[i].by:
+            other = bundle.get(position.get(by.point, -1), bundle[i])
+            if other is not bundle[i] and fits(joined := (*bundle[i], *other)):
+                bundle.update(dict.fromkeys(joined, joined))
+    return list({id(one): one for one in bundle.values()}.values())
+
+
+def _fits(
+    points: Sequence[PointSpec],
+    members: Sequence[int],
+    most: int,
+    max_gap: int,
+    walls: Sequence[tuple[int, int]],
+    joined: Sequence[int],
+) -> bool:
+    """Whether one read may hold these points."""
+    first, end = _extent(points, joined)
+    if end - first > most or any(wall[0] < end and first <= wall[1] for wall in walls):
+        return False
+    reached = first
+    for i in sorted(members, key=lambda i: points[i].address):
+        if points[i].address >= end:
+            break
+        if points[i].address - reached > max_gap:
+            return False
+        reached = max(reached, points[i].address + width(points[i]))
+    return True
+
+
+def _extent(points: Sequence[PointSpec], some: Sequence[int]) -> tuple[int, int]:
+    """Return the first register of some points, and the one behind the last."""
+    return min(points[i].address for i in some), max(points[i].address + width(points[i]) for i in some)
+
+
+def _spans(
+    points: Sequence[PointSpec], bundles: Sequence[tuple[int, ...]], periods: Sequence[float]
+) -> list[_Span]:
     """Return the registers of the points by address; who lies within one that is not slower rides with it."""
-    order = sorted(members, key=lambda i: (points[i].address, -width(points[i]), points[i].period_s))
+    extents = [(*_extent(points, some), min(points[i].period_s for i in some), some) for some in bundles]
     spans: list[_Span] = []
-    for i in order:
-        first, end = points[i].address, points[i].address + width(points[i])
-        speed = periods.index(points[i].period_s)
+    for first, end, period_s, some in sorted(extents, key=lambda one: (one[0], -one[1], one[2])):
+        speed = periods.index(period_s)
         for k in range(len(spans) - 1, -1, -1):
             host = spans[k]
             if host.first <= first and end <= host.end and host.speed <= speed:
-                spans[k] = _Span(host.first, host.end, host.speed, (*host.points, i))
+                spans[k] = _Span(host.first, host.end, host.speed, (*host.points, *some))
                 break
         else:
-            spans.append(_Span(first, end, speed, (i,)))
+            spans.append(_Span(first, end, speed, some))
     return spans
 
 

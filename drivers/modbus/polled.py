@@ -2,13 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from drivers.catalog.product import LinkSpec, PointSpec
 from drivers.driver import Sink
 from drivers.modbus.block import Block
-from drivers.modbus.derive import Readings, after, rules_of, run
+from drivers.modbus.derive import Meaning
 from drivers.modbus.frames import Request
 from drivers.modbus.plan import Cost, Read, plan_reads, split
 from models.errors import Refused
@@ -27,37 +24,34 @@ class Polled:
     ) -> None:
         """Args: the points, of which the first ``shown`` are in the image, and how to read them."""
         self.specs = specs
-        self._shown = shown
         self._unit_id = unit_id
-        self._sink = sink
-        self._rules = rules_of(specs)
-        self._final = Readings(specs)
-        self._plain = Readings(specs) if any(spec.by for spec in specs) else self._final
-        self._position = {spec.name: i for i, spec in enumerate(specs)}
+        self._meaning = Meaning(specs, shown, sink)
         reads = plan_reads(specs, link.max_gap, link.max_registers, link.holes, cost)
         self.blocks = [self._block(read) for read in reads]
 
     def _block(self, read: Read) -> Block:
-        block = Block(read, self.specs, self._unit_id)
-        block.rules = after(self._rules, read.points)
-        return block
+        return Block(read, self.specs, self._unit_id)
 
     def known(self, point: str, now_ns: int) -> float:
         """Return the value of a point if it may be used, else NaN."""
-        return self._final.known(self._position[point], now_ns)
+        return self._meaning.known(point, now_ns)
 
     def holds(self, block: Block, point: str) -> bool:
         """Whether a block brings this point."""
-        return self._position.get(point, -1) in block.read.points
+        return any(self.specs[i].name == point for i in block.read.points)
 
     def start(self, now_ns: int) -> None:
         """Make everything due."""
         for block in self.blocks:
             block.due_ns = now_ns
 
-    def due(self) -> Block | None:
-        """Return the block that is due first; None when the device has none of the points."""
-        return min(self.blocks, key=_due_ns, default=None)
+    def due(self, now_ns: int) -> Block | None:
+        """Return the block that is due and has values that would first be too old, else the next to be due.
+
+        None when the device has none of the points.
+        """
+        ready = [block for block in self.blocks if block.due_ns <= now_ns]
+        return min(ready, key=_deadline_ns) if ready else min(self.blocks, key=_due_ns, default=None)
 
     def free(self, ambiguous: Callable[[Request], bool]) -> Request | None:
         """Return a read whose reply cannot be mistaken for one that is still owed, or None."""
@@ -96,24 +90,12 @@ class Polled:
             self.blocks[at : at + 1] = new
 
     def _put(self, block: Block, now_ns: int) -> None:
-        plain, final, index = self._plain, self._final, block.index
-        own = block.own
-        plain.put(index, block.value, block.quality, now_ns)
-        if plain is not final:
-            final.put(index[own], block.value[own], block.quality[own], now_ns)
-        if not block.rules and self._shown == len(self.specs):
-            self._sink.put(index, block.value, block.quality, now_ns)
-            return
-        self._show(index[own], now_ns)
-        run(block.rules, plain, final, now_ns)
-        for rule in block.rules:
-            self._show(np.array([rule.target], np.intp), int(final.t_ns[rule.target]))
-
-    def _show(self, index: NDArray[np.intp], t_ns: int) -> None:
-        """Put what the readings mean into the image; points beyond those shown are for us alone."""
-        index = index[index < self._shown]
-        self._sink.put(index, self._final.value[index], self._final.quality[index], t_ns)
+        self._meaning.put(block.read.points, block.index, block.value, block.quality, now_ns)
 
 
 def _due_ns(block: Block) -> int:
     return block.due_ns
+
+
+def _deadline_ns(block: Block) -> int:
+    return block.due_ns + block.slack_ns

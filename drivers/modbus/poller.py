@@ -100,16 +100,10 @@ def most_urgent(reads: Iterable[Due], now_ns: int) -> Due | None:
     """Return the read that is due and whose values would first be too old; None when none is due."""
     first, deadline_ns = None, NEVER_NS
     for read in reads:
-        limit_ns = read[0] + slack_ns(read[1])
+        limit_ns = read[0] + read[1].slack_ns
         if read[0] <= now_ns and limit_ns < deadline_ns:
             first, deadline_ns = read, limit_ns
     return first
-
-
-def slack_ns(job: Job) -> int:
-    """Return how long after it is due a read may be answered before a value of it is too old."""
-    found: int = getattr(job, "slack_ns", 0)
-    return found
 
 
 class LinkPoller:

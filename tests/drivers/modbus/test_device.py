@@ -85,7 +85,7 @@ def written(peer, address: int) -> list[int]:
 def test_the_readings_are_the_devices(bench) -> None:
     rig, _ = pcs_rig(bench, bench.Peer(values=dict(READY)))
     bench.eventually(lambda: rig.reading("pcs", Role.P_SET_KW)[1] == Quality.GOOD)
-    assert rig.reading("pcs", Role.P_KW) == (25.5, Quality.GOOD)
+    bench.eventually(lambda: rig.reading("pcs", Role.P_KW) == (25.5, Quality.GOOD))
     assert rig.reading("pcs", Role.STATE) == (RunState.RUNNING, Quality.GOOD)
     assert rig.reading("pcs", Role.DC_V) == (768.0, Quality.GOOD)
     assert rig.codes("pcs") == [EventCode.ONLINE]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from cython_ext.registers import KINDS
 from drivers.catalog.loader import known_products, load_product
-from drivers.catalog.product import PointSpec
+from drivers.catalog.product import By, PointSpec
 from drivers.modbus.line import Endpoint
 from drivers.modbus.plan import TCP, Cost, Hole, Read, cost_on, plan_reads, split, width
 from models.point import Role
@@ -212,3 +213,50 @@ def test_the_products_of_the_catalog_fit_their_line(key: str) -> None:
     product, cost = load_product(key), cost_on(Endpoint(path="/dev/ttyS0", baud=19_200))
     reads = plan_reads(product.points, product.link.max_gap, product.link.max_registers, cost=cost)
     assert sum(cost.of(read.fn, read.count) / read.period_s for read in reads) < WIRE_S[key]
+
+
+def changed(address: int, by: str, period_s: float = 1.0, kind: str = "u16") -> PointSpec:
+    return replace(point(address, kind, period_s=period_s), by=(By(by, "sign", (0,)),))
+
+
+BUNDLES = [
+    ([point(0), changed(8, "p0")], 8, [(3, 0, 9)], "a value and its direction come in one read"),
+    ([point(0), changed(20, "p0")], 8, [(3, 0, 1), (3, 20, 1)], "but no gap is read that must not be"),
+    ([point(0), point(10), changed(20, "p0")], 9, [(3, 0, 21)], "over what is read anyway"),
+    ([slow(0), changed(1, "p0", 0.1)], 8, [(3, 0, 2)], "the faster of both decides"),
+    (
+        [point(i) for i in range(124)] + [changed(124, "p0", 1.0, "u32")],
+        8,
+        [(3, 0, 124), (3, 124, 2)],
+        "a read that cannot hold both holds one",
+    ),
+]
+
+
+@pytest.mark.parametrize(("points", "max_gap", "expected", "why"), BUNDLES, ids=[row[3] for row in BUNDLES])
+def test_what_changes_a_value_is_read_with_it(points, max_gap, expected, why) -> None:
+    assert spans(plan_reads(points, max_gap, 125)) == expected
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 60), st.sampled_from([0.1, 1.0, 10.0])),
+        min_size=2,
+        max_size=8,
+        unique_by=lambda row: row[0],
+    ),
+    st.data(),
+)
+def test_a_bundle_that_one_read_can_hold_is_never_parted(rows, data) -> None:
+    points = [point(address, period_s=period_s) for address, period_s in rows]
+    key = data.draw(st.integers(0, len(points) - 1))
+    users = data.draw(st.sets(st.integers(0, len(points) - 1)))
+    points = [
+        replace(p, by=(By(points[key].name, "factor"),)) if i in users - {key} else p
+        for i, p in enumerate(points)
+    ]
+    reads = plan_reads(points, 125, 125, cost=SERIAL)
+    home = next(read for read in reads if key in read.points)
+    assert all(i in home.points for i in users)
+    assert sorted(i for read in reads for i in read.points) == list(range(len(points)))
+    assert all(read.period_s <= points[i].period_s for read in reads for i in read.points)
