@@ -8,7 +8,7 @@ from pathlib import Path
 from edge.config import load
 from edge.controller.build import build
 from edge.controller.deadline import notify, settle
-from edge.controller.field import FieldDesk
+from edge.controller.door import FieldDoor
 from edge.controller.hosts import Hosts
 from edge.controller.lock import SiteLock
 from edge.controller.loop import RING_S, Loop, ring_dtype
@@ -56,7 +56,7 @@ def run(path: Path, given_run_dir: Path | None) -> int:
     state = take_over(site, image, ring, stop)
     held = Held(sum(b.p_min_kw for b in site.batteries), sum(b.p_max_kw for b in site.batteries))
     mailbox = Mailbox(run_dir / "control.sock", held, events.emit)
-    desk = FieldDesk(site.name, drivers, events.emit)
+    desk = FieldDoor(site.name, drivers, events.emit)
     doors = (mailbox, Mailbox(run_dir / FIELD_SOCKET, desk, events.emit))
     for door in doors:
         door.start()

@@ -14,7 +14,7 @@ from drivers.simulator.product_server import ProductServer
 from edge.cli.init import demo_text
 from edge.config import loads
 from edge.controller.build import Plant, build
-from edge.controller.field import FieldDesk
+from edge.controller.door import FieldDoor
 from edge.events import Events, tail
 from edge.image import SharedImage
 from edge.mailbox import FIELD_SOCKET, Held, Mailbox
@@ -65,7 +65,7 @@ def _controller(one: FieldSite, folder: Path) -> Iterator[None]:
     drivers = open_devices([spec], events.emit)
     doors = [
         Mailbox(one.run_dir / "control.sock", one.held, events.emit),
-        Mailbox(one.run_dir / FIELD_SOCKET, FieldDesk(site.name, drivers, events.emit), events.emit),
+        Mailbox(one.run_dir / FIELD_SOCKET, FieldDoor(site.name, drivers, events.emit), events.emit),
     ]
     drivers[0].start()
     for door in doors:
