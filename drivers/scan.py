@@ -9,20 +9,24 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from drivers.catalog.loader import FOLDER, known_products, load_product, read_file
 from drivers.catalog.product import Product
+from drivers.dlt645.frames import read_address
 from drivers.identify import Identity, identify
 from drivers.modbus import frames
 from drivers.modbus.frames import READ_HOLDING, RTU_EXCEPTION
 from drivers.modbus.line import LineLost, parse_url
 from drivers.modbus.link import Link, Station, link_to
 from drivers.talk import Direct, hold
-from models.errors import BadReply, ConfigError, DriverError, Refused
+from models.errors import BadReply, ConfigError, DriverError, NoReply, Refused
 
 QUIET_S = 0.15
 """Longest wait for a unit of which nothing is known; ids without anybody cost this each."""
 TCP_WAIT_S = 0.4
+METER_S = 0.6
+"""DL/T 645-2007 gives a meter 500 ms to begin to answer."""
 TALK_S = 1.0
 """Longest wait for a reply of a unit that is there."""
 CONNECT_S = 0.5
@@ -46,6 +50,14 @@ class Found:
     identity: Identity
     any_unit: bool = False
     """Whether it answers on every unit id."""
+
+
+class Meter(NamedTuple):
+    """A DL/T 645 meter."""
+
+    link: str
+    address: str
+    """12 digits."""
 
 
 class _Quick(Station):
@@ -82,10 +94,12 @@ def factory_units(products: Iterable[Product]) -> list[int]:
 
 
 def serial_links(path: str, bauds: Sequence[int], parities: Sequence[str]) -> list[str]:
-    """Return the urls of a port in all settings, in the given order; stop bits as the standard wants them.
+    """Return the urls of a port in all settings, in the given order; a serial server has but one.
 
     Without parity most devices have one stop bit, though the standard says two (V1.02, 2.5.1).
     """
+    if "://" in path:
+        return [path]
     return [f"rtu://{path}?baud={baud}&parity={parity}" for parity in parities for baud in bauds]
 
 
@@ -117,6 +131,40 @@ def scan_serial(
         finally:
             link.close()
     return []
+
+
+def scan_meters(path: str, bauds: Sequence[int], step: Step) -> list[Meter]:
+    """Ask for the only DL/T 645 meter on a serial line; several answer at once, which nobody understands.
+
+    Raises:
+        LineLost: the port cannot be opened.
+        BadReply: something answers that is no single meter.
+    """
+    for baud in bauds:
+        url = f"dlt645://{path}?baud={baud}"
+        link = link_to(parse_url(url))
+        link.open()
+        try:
+            step(url)
+            if address := _meter_address(link):
+                return [Meter(url, address)]
+        finally:
+            link.close()
+    return []
+
+
+def _meter_address(link: Link) -> str:
+    """Return the address of the meter, empty when nobody answers."""
+    asking = read_address()
+    request = next(asking)
+    link.stations[request.unit] = _Quick(METER_S, METER_S)
+    try:
+        asking.send(link.ask(request))
+    except NoReply:
+        return ""
+    except StopIteration as end:
+        return str(end.value)
+    return ""
 
 
 def open_hosts(places: Sequence[tuple[str, int]], step: Step) -> list[tuple[str, int]]:

@@ -22,6 +22,8 @@ SHOWN = 3
 """Products that are named for each device."""
 HOSTS_MAX = 256
 SERIAL_IDS, SERIAL_MOST, TCP_MOST = "1-32", 247, 255
+RTU_BAUDS, METER_BAUDS = "9600,19200", "2400,9600,1200,4800"
+METER_PRODUCT = "dlt645/three_phase"
 HEAD = (
     ("link", "链路"),
     ("id", "地址"),
@@ -36,14 +38,22 @@ NAMES = {"pcs": "pcs", "bms": "bms", "battery": "battery", "pv": "pv", "hybrid_i
 
 @verb(
     "scan",
-    en="Find devices: `rtu PORT`, `tcp HOST[/24]` or `opcua URL`. Only reads; nothing is written or changed.",
-    zh="查找设备:`rtu 串口`、`tcp 主机[/24]` 或 `opcua URL`。只读,不写入也不修改任何内容。",
+    en="Find devices: `rtu PORT`, `tcp HOST[/24]`, `dlt645 PORT` or `opcua URL`. "
+    "Only reads; nothing is written or changed.",
+    zh="查找设备:`rtu 串口`、`tcp 主机[/24]`、`dlt645 串口` 或 `opcua URL`。只读,不写入也不修改任何内容。",
     examples="edge scan rtu /dev/ttyUSB0 --baud 9600,19200 --ids 1-32\nedge scan tcp 192.168.1.0/24\n"
-    "edge scan tcp 192.168.1.10 --port 502,1502 --ids 1-5\nedge scan opcua opc.tcp://192.168.1.30:4840",
+    "edge scan tcp 192.168.1.10 --port 502,1502 --ids 1-5\n"
+    "edge scan rtu rtu+tcp://192.168.1.20:4001 --ids 1-32\nedge scan dlt645 /dev/ttyUSB0\n"
+    "edge scan opcua opc.tcp://192.168.1.30:4840",
 )
-@click.argument("kind", type=click.Choice(["rtu", "tcp", "opcua"]))
+@click.argument("kind", type=click.Choice(["rtu", "tcp", "dlt645", "opcua"]))
 @click.argument("target")
-@option("--baud", default="9600,19200", en="Baud rates, likely ones first.", zh="波特率,常用的在前。")
+@option(
+    "--baud",
+    default=None,
+    en="Baud rates, likely ones first; default 9600,19200, for meters 2400,9600,1200,4800.",
+    zh="波特率,常用的在前;默认 9600,19200,电表为 2400,9600,1200,4800。",
+)
 @option("--parity", default="N,E", en="Parities to try.", zh="要尝试的校验。")
 @option(
     "--ids",
@@ -60,18 +70,16 @@ def command(kind: str, target: str, as_json: bool, run_dir: Path | None, **how: 
     if kind == "opcua":
         _opcua(target, int(how["depth"]), as_json)
         return
+    if kind == "dlt645":
+        _meters(target, how, run_dir, as_json)
+        return
     try:
         found = _rtu(target, how, run_dir) if kind == "rtu" else _tcp(target, how, run_dir)
     except ValueError as error:
         do = say("Correct it; see `edge scan --help`.", "请更正;见 `edge scan --help`。")
         fail(Problem("SCN-001", target, str(error), do), Exit.USAGE)
     if not found:
-        what = say("nobody answers", "没有设备应答")
-        do = say(
-            "Check the wiring (A/B exchanged?), baud rate, parity and unit ids; try --ids 1-247.",
-            "请检查接线(A/B 是否接反)、波特率、校验和设备地址;可尝试 --ids 1-247。",
-        )
-        fail(Problem("SCN-002", target, what, do), Exit.NO_ANSWER)
+        _fail_nobody(target)
     if as_json:
         emit(SCHEMA, [_data(one) for one in found])
         return
@@ -82,15 +90,24 @@ def command(kind: str, target: str, as_json: bool, run_dir: Path | None, **how: 
     click.echo("\n\n".join(_tables(found)))
 
 
+def _fail_nobody(target: str) -> NoReturn:
+    what = say("nobody answers", "没有设备应答")
+    do = say(
+        "Check the wiring (A/B exchanged?), baud rate, parity and unit ids; try --ids 1-247.",
+        "请检查接线(A/B 是否接反)、波特率、校验和设备地址;可尝试 --ids 1-247。",
+    )
+    fail(Problem("SCN-002", target, what, do), Exit.NO_ANSWER)
+
+
 # serial line
 
 
 def _rtu(path: str, how: dict[str, Any], run_dir: Path | None) -> "list[Found]":
-    from drivers.modbus.line import BAUDS, PARITIES, LineLost
+    from drivers.modbus.line import PARITIES, LineLost
     from drivers.scan import candidates, estimate_s, parse_numbers, scan_serial, serial_links
 
-    path = str(Path(path).absolute())
-    bauds = parse_numbers(how["baud"], BAUDS[0], BAUDS[-1])
+    path = path if "://" in path else str(Path(path).absolute())
+    bauds = _bauds(how, RTU_BAUDS)
     parities = how["parity"].upper().split(",")
     if unknown := sorted({*parities} - {*PARITIES}):
         raise ValueError(f"parity {unknown[0]} is none of {', '.join(PARITIES)}")
@@ -105,6 +122,48 @@ def _rtu(path: str, how: dict[str, Any], run_dir: Path | None) -> "list[Found]":
             return scan_serial(links, ids, candidates(), step)
         except LineLost as error:
             _fail_locked(path, str(error))
+
+
+def _bauds(how: dict[str, Any], usual: str) -> list[int]:
+    from drivers.modbus.line import BAUDS
+    from drivers.scan import parse_numbers
+
+    bauds = parse_numbers(how["baud"] or usual, BAUDS[0], BAUDS[-1])
+    if unknown := sorted({*bauds} - {*BAUDS}):
+        raise ValueError(f"baud rate {unknown[0]} is none of {', '.join(map(str, BAUDS))}")
+    return bauds
+
+
+def _meters(path: str, how: dict[str, Any], run_dir: Path | None, as_json: bool) -> None:
+    """Find the one DL/T 645 meter of a line."""
+    from drivers.modbus.line import LineLost
+    from drivers.scan import scan_meters
+    from models.errors import DriverError
+
+    path = str(Path(path).absolute())
+    try:
+        bauds = _bauds(how, METER_BAUDS)
+    except ValueError as error:
+        do = say("Correct it; see `edge scan --help`.", "请更正;见 `edge scan --help`。")
+        fail(Problem("SCN-001", path, str(error), do), Exit.USAGE)
+    _refuse_held(f"dlt645://{path}", run_dir)
+    try:
+        with _progress(len(bauds)) as step:
+            found = scan_meters(path, bauds, step)
+    except LineLost as error:
+        _fail_locked(path, str(error))
+    except DriverError as error:
+        do = say("Leave one meter on the line, or take the 12 digits from its label.",
+                 "线路上只保留一块电表,或直接使用铭牌上的 12 位地址。")  # fmt: skip
+        fail(Problem("SCN-004", path, str(error), do), Exit.NO_ANSWER)
+    if not found:
+        _fail_nobody(path)
+    (meter,) = found
+    if as_json:
+        emit(SCHEMA, [meter._asdict()])
+        return
+    click.echo(f'[[device]]\nname = "meter-1"\nunit = "FILL IN"\nproduct = "{METER_PRODUCT}"\n'
+               f'link = "{meter.link}"\naddress = "{meter.address}"')  # fmt: skip
 
 
 def _refuse_held(link: str, run_dir: Path | None) -> None:

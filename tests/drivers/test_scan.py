@@ -2,22 +2,29 @@
 
 import fcntl
 import os
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from drivers.modbus.line import LineLost
 from drivers.scan import (
+    ODD_UNITS,
     candidates,
     estimate_s,
     factory_units,
     open_hosts,
     parse_numbers,
     scan_hosts,
+    scan_meters,
     scan_serial,
     serial_links,
 )
 from drivers.simulator import sunspec
+from drivers.simulator.dlt645 import Bus, Meter
 from drivers.simulator.product_server import ProductServer
+from models.errors import BadReply
 from tests.drivers.fake_line import serial_line, simulated
 
 
@@ -83,6 +90,49 @@ def test_a_port_that_somebody_else_has_locked_is_not_opened() -> None:
         with pytest.raises(LineLost, match="lock"):
             scan_serial(serial_links(path, [9600], ["N"]), [1], candidates(), quiet)
         os.close(other)
+
+
+def test_a_device_that_answers_on_every_unit_is_one_device() -> None:
+    device = simulated("huawei/sun2000")
+    for unit in (2, *ODD_UNITS):
+        device.spaces[unit, 3] = device.space(3)
+    with ProductServer(device) as server:
+        (found,) = scan_hosts([("127.0.0.1", server.port)], [1, 2], candidates(), quiet)
+    assert (found.identity.unit_id, found.any_unit) == (1, True)
+
+
+@contextmanager
+def meters(*addresses: str) -> Iterator[str]:
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    bus = Bus(master, [Meter(address, {}) for address in addresses])
+    bus.start()
+    try:
+        yield os.ttyname(slave)
+    finally:
+        bus.close()
+        os.close(master)
+        os.close(slave)
+
+
+def test_the_only_meter_of_a_line_tells_its_address() -> None:
+    with meters("000012345678") as path:
+        (found,) = scan_meters(path, [2400], quiet)
+    assert found == (f"dlt645://{path}?baud=2400", "000012345678")
+
+
+def test_several_meters_speak_at_once() -> None:
+    with meters("000012345678", "000087654321") as path, pytest.raises(BadReply):
+        scan_meters(path, [2400], quiet)
+
+
+def test_no_meter() -> None:
+    with meters() as path:
+        assert scan_meters(path, [9600], quiet) == []
+
+
+def test_a_serial_server_has_one_setting() -> None:
+    assert serial_links("rtu+tcp://10.0.0.1:4001", [9600, 19200], ["N", "E"]) == ["rtu+tcp://10.0.0.1:4001"]
 
 
 def test_the_estimate_grows_with_settings_and_ids_and_shrinks_with_speed() -> None:

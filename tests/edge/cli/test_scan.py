@@ -1,12 +1,18 @@
 """``edge scan`` over real sockets: every product that can be recognised is named, in both languages."""
 
 import json
+import os
+import subprocess
+import sys
+import tty
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from drivers.browse import Variable
 from drivers.scan import candidates
+from drivers.simulator.dlt645 import Bus, Meter
 from drivers.simulator.product_server import ProductServer
 from edge.cli import program
 from tests.drivers.fake_line import serial_line, simulated
@@ -59,6 +65,9 @@ def test_parts_and_variants_are_to_be_filled_in() -> None:
         (("rtu", "/dev/nothing-here", "--ids", "1"), 5, "BUS-002"),
         (("rtu", "/dev/ttyX", "--parity", "X"), 2, "SCN-001"),
         (("rtu", "/dev/ttyX", "--ids", "0-3"), 2, "SCN-001"),
+        (("rtu", "/dev/ttyX", "--baud", "9601"), 2, "SCN-001"),
+        (("dlt645", "/dev/ttyX", "--baud", "x"), 2, "SCN-001"),
+        (("dlt645", "/dev/nothing-here"), 5, "BUS-002"),
         (("tcp", "10.0.0.0/8"), 2, "SCN-001"),
         (("tcp", "127.0.0.1", "--port", "1"), 5, "SCN-002"),
         (("opcua", "opc.tcp://127.0.0.1:1"), 5, "SCN-003"),
@@ -70,3 +79,45 @@ def test_what_cannot_be_scanned(words: tuple[str, ...], code: int, problem: str,
     result = run(*words, lang=lang)
     assert result.exit_code == code, result.stderr
     assert problem in result.stderr
+
+
+def test_a_meter_as_a_device_table() -> None:
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    bus = Bus(master, [Meter("000012345678", {})])
+    bus.start()
+    path = os.ttyname(slave)
+    text = run("dlt645", path, "--baud", "2400").stdout
+    assert (
+        json.loads(run("dlt645", path, "--baud", "2400", "--json").stdout)["data"][0]["address"]
+        == "000012345678"
+    )
+    bus.close()
+    os.close(master)
+    os.close(slave)
+    assert meter["address"] == "000012345678"
+    assert f'link = "dlt645://{path}?baud=2400"\naddress = "000012345678"' in text
+
+
+def test_a_port_that_is_in_use_names_its_user() -> None:
+    with serial_line(simulated("huawei/sun2000")) as path:
+        code = f"import fcntl, os, sys; fd = os.open({path!r}, os.O_RDWR | os.O_NOCTTY); "
+        code += "fcntl.flock(fd, fcntl.LOCK_EX); print(flush=True); sys.stdin.read()"
+        pipe = subprocess.PIPE
+        with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe) as other:
+            assert other.stdout is not None
+            other.stdout.readline()
+            result = run("rtu", path, "--ids", "1")
+            other.communicate()
+    assert result.exit_code == 75
+    assert f"open in: {other.pid} python" in result.stderr
+    assert "edge read" in result.stderr
+
+
+def test_variables_of_an_opc_ua_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    power = Variable("Inverter/ActivePower", "nsu=urn:x;i=3", "Double", "42.5")
+    monkeypatch.setattr("drivers.browse.browse", lambda url, depth: [power] * depth)
+    text = run("opcua", "opc.tcp://127.0.0.1:4840", lang="zh").stdout
+    assert "Inverter/ActivePower  nsu=urn:x;i=3  Double  42.5" in text
+    nodes = json.loads(run("opcua", "opc.tcp://127.0.0.1:4840", "--depth", "2", "--json").stdout)["data"]
+    assert nodes == [power._asdict()] * 2
