@@ -158,7 +158,7 @@ class _Rules:
             yield where, self.say("parts", product=product.key, parts=", ".join(product.parts) or "-")
 
     def _bad_product(self, key: str, error: ConfigError) -> Problem:
-        if key in known_products():
+        if key in known_products() or key.endswith(".toml"):
             return self.say("product_wrong", key=key, error=error.problems[0])
         return self._guess("product", key=key, known=known_products())
 

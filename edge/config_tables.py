@@ -9,6 +9,13 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 
+def _product(value: object, info: ValidationInfo) -> object:
+    """Make the path of a product file of the site absolute; a key of the catalog stays what it is."""
+    if isinstance(value, str) and value.endswith(".toml"):
+        return str(Path((info.context or {}).get("folder", ".")) / value)
+    return value
+
+
 def _resolve(value: object, info: ValidationInfo) -> object:
     """Make a path of the file absolute; what is no text is left for pydantic to refuse."""
     if not isinstance(value, str):
@@ -101,8 +108,8 @@ class DeviceTable(Table):
     name: Name
     unit: Text | Annotated[dict[str, Text], Field(min_length=1)]
     """The battery, meter or PV unit that it serves; for a product with parts: which part serves which."""
-    product: Text
-    """``vendor/product`` of the catalog."""
+    product: Annotated[Text, BeforeValidator(_product)]
+    """``vendor/product`` of the catalog, or the path of a product file of the site."""
     link: Text
     variant: str = ""
     """One of those of the product, when it has some."""

@@ -147,8 +147,9 @@ def _scaling(file: ProductFile, row: Place) -> Found:
     scales = list(row.scale.values()) if isinstance(row.scale, dict) else [row.scale]
     if 0.0 in scales:
         yield "scale", "a scale of 0 makes every value 0", "Correct it"
-    if isinstance(row.scale, dict) and set(row.scale) != set(file.variants):
-        yield "scale", f"{sorted(row.scale)} are not the variants {sorted(file.variants)}", "Name each once"
+    for key, choice in (("scale", row.scale), ("word_order", row.word_order)):
+        if isinstance(choice, dict) and set(choice) != set(file.variants):
+            yield key, f"{sorted(choice)} are not the variants {sorted(file.variants)}", "Name each once"
     others = [("scale_by", row.scale_by)] + ([("sign_by", row.sign_by)] if isinstance(row, PointRow) else [])
     for key, other in others:
         if other is not None:

@@ -48,11 +48,17 @@ def known_products() -> tuple[str, ...]:
 
 @lru_cache(maxsize=64)
 def load_product(key: str, variant: str = "") -> Product:
-    """Return the product ``vendor/product`` in one of its variants.
+    """Return a product in one of its variants.
+
+    Args:
+        key: ``vendor/product`` of the catalog, or the path of a file that ends with ``.toml``.
+        variant: one of its variants; empty when it has none.
 
     Raises:
         ConfigError: every problem of its file; or a variant is missing or unknown.
     """
+    if key.endswith(".toml"):
+        return read_product(Path(key), key, variant)
     if key not in known_products():
         known = ", ".join(known_products())
         raise ConfigError([Problem(UNREADABLE, key, "there is no such product", f"Known: {known}")])
@@ -191,8 +197,8 @@ def _product(file: ProductFile, key: str, variant: str) -> Product:
     )
 
 
-def _scale(scale: float | dict[str, float], variant: str) -> float:
-    return scale[variant] if isinstance(scale, dict) else scale
+def _of(choice: Any, variant: str) -> Any:
+    return choice[variant] if isinstance(choice, dict) else choice
 
 
 def _point(row: PointRow, file: ProductFile, variant: str) -> PointSpec:
@@ -211,9 +217,9 @@ def _point(row: PointRow, file: ProductFile, variant: str) -> PointSpec:
         fn=row.fn or 0,
         address=row.address or 0,
         type=row.type or "f64",
-        scale=_scale(row.scale, variant),
+        scale=_of(row.scale, variant),
         add=row.add,
-        low_word_first=row.word_order == "low_first",
+        low_word_first=_of(row.word_order, variant) == "low_first",
         byte_swap=row.byte_swap,
         mask=ALL_BITS if row.mask is None else row.mask,
         shift=row.shift,
@@ -246,8 +252,8 @@ def _register(row: Place, variant: str) -> Register:
         fn=row.fn or 0,
         address=row.address or 0,
         type=row.type or "u16",
-        scale=_scale(row.scale, variant),
-        low_word_first=row.word_order == "low_first",
+        scale=_of(row.scale, variant),
+        low_word_first=_of(row.word_order, variant) == "low_first",
         byte_swap=row.byte_swap,
         unit_id=row.unit_id,
         sunspec=tuple(row.sunspec),

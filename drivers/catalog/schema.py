@@ -111,7 +111,7 @@ class Place(Table):
     fn: int | None = None
     address: Address | None = None
     type: Type | None = None
-    word_order: WordOrder = "high_first"
+    word_order: WordOrder | dict[str, WordOrder] = "high_first"
     byte_swap: bool = False
     unit_id: UnitId | None = None
     sunspec: Annotated[Texts, Field(default=[])]

@@ -79,13 +79,13 @@ class ProductDevice:
         self._sunspec(table)
         for name, row in self.rows.items():
             if name not in self.unserved and not is_derived(row):
-                self._reserve(row, coding_of(row).size)
+                self._reserve(row, coding_of(row, self.variant).size)
         for text in table.get("texts", []):
             if "fn" in text:
                 self._reserve(text, text["registers"])
         for row in (*_written_rows(table), *(step["write"] for step in table.get("prepare", []))):
             if "fn" in row:
-                self._reserve({**row, "fn": WRITES[row["fn"]]}, coding_of(row).size)
+                self._reserve({**row, "fn": WRITES[row["fn"]]}, coding_of(row, self.variant).size)
         for rule in table.get("identity", []):
             self._identify(rule)
 
@@ -135,7 +135,7 @@ class ProductDevice:
         self._store(row, text_words(text, row["registers"], row.get("byte_swap", False)))
 
     def _bits(self, row: Row) -> int:
-        first, coding = _number(row["address"]), coding_of(row)
+        first, coding = _number(row["address"]), coding_of(row, self.variant)
         space = self.space(row["fn"], row.get("unit_id"))
         return pattern([space[first + i] for i in range(coding.size)], coding)
 
@@ -162,7 +162,7 @@ class ProductDevice:
         if row["type"] == "bit":
             self._store(row, [int(bool(raw))])
             return
-        coding = coding_of(row)
+        coding = coding_of(row, self.variant)
         bits = raw_pattern(raw, coding)
         if "mask" in row or "shift" in row:
             mask = _number(row.get("mask", 2 ** (16 * coding.size) - 1))
@@ -176,7 +176,7 @@ class ProductDevice:
         """Show «not available»: one of the patterns that the file gives for it."""
         row = self._served(name)
         patterns = row["na"] if isinstance(row["na"], list) else [row["na"]]
-        self._store(row, pattern_words(_number(patterns[which]), coding_of(row)))
+        self._store(row, pattern_words(_number(patterns[which]), coding_of(row, self.variant)))
 
     def shown(self, name: str) -> float:
         """Return what the registers of a point say now, in the units of the catalog."""
@@ -187,7 +187,7 @@ class ProductDevice:
         if "mask" in row or "shift" in row:
             raw = float((bits & _number(row.get("mask", bits))) >> row.get("shift", 0))
         else:
-            raw = raw_value(bits, coding_of(row))
+            raw = raw_value(bits, coding_of(row, self.variant))
         value = raw * self.scale(name) + row.get("add", 0.0)
         by = row.get("sign_by")
         return -value if by and self.shown(by["point"]) in by["minus"] else float(value)
@@ -258,9 +258,11 @@ def is_derived(row: Row) -> bool:
     return any(key in row for key in DERIVED)
 
 
-def coding_of(row: Row) -> Coding:
+def coding_of(row: Row, variant: str) -> Coding:
     """Return how the registers of a row of the file are laid out."""
-    return Coding(row.get("type", "u16"), row.get("word_order") == "low_first", row.get("byte_swap", False))
+    order = row.get("word_order")
+    order = order[variant] if isinstance(order, Mapping) else order
+    return Coding(row.get("type", "u16"), order == "low_first", row.get("byte_swap", False))
 
 
 def _unreachable(row: Row) -> str:

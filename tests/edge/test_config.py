@@ -387,3 +387,17 @@ def test_a_serial_line_has_no_unit_of_that_number(unit_id: int) -> None:
     (problem,) = problems_of(f"unit_id = {unit_id}".join(DEMO.rsplit("unit_id = 1", 1)))
     assert problem.code == "CFG-012"
     assert "serial" in problem.what
+
+
+def test_a_site_brings_its_own_product_file(tmp_path: Path) -> None:
+    """The path starts at the site file; what is wrong with the product is told at its key."""
+    source = (Path(__file__).parents[2] / "drivers/catalog/yunchu/pcs100.toml").read_text()
+    (tmp_path / "catalog").mkdir()
+    (tmp_path / "catalog/own.toml").write_text(source)
+    text = DEMO.replace('"yunchu/pcs100"', '"catalog/own.toml"')
+    site = loads(text, tmp_path / "site.toml", check_files=False)
+    assert site.devices[0].product == str(tmp_path / "catalog/own.toml")
+    (tmp_path / "catalog/other.toml").write_text(source.replace("scale = 0.1", "scale = 0", 1))
+    with pytest.raises(ConfigError) as raised:
+        loads(text.replace("own.toml", "other.toml"), tmp_path / "site.toml", check_files=False)
+    assert "a scale of 0" in str(raised.value)

@@ -339,12 +339,12 @@ def test_every_product_is_read_over_a_socket(key: str, polled: Callable[..., Any
             )
 
 
-def written_values(key: str, written: list[Written]) -> dict[int, float]:
+def written_values(key: str, variant: str, written: list[Written]) -> dict[int, float]:
     """Decode the last write of every register of [write], by the file alone."""
     words = {w.address + i: word for w in written for i, word in enumerate(w.words)}
     found: dict[int, float] = {}
     for row in tables(key)["write"]["set"]:
-        coding, first = coding_of(row), row["address"]
+        coding, first = coding_of(row, variant), row["address"]
         if all(first + i in words for i in range(coding.size)):
             bits = pattern([words[first + i] for i in range(coding.size)], coding)
             found[first] = raw_value(bits, coding) * row.get("scale", 1.0)
@@ -369,24 +369,24 @@ def wanted_values(key: str, p_kw: float) -> dict[int, float]:
     return wanted
 
 
-@pytest.mark.parametrize("key", CONTROLLED)
-def test_setpoints_arrive_as_the_file_says(key: str, polled: Callable[..., Any]) -> None:
-    device = simulated(key)
+@pytest.mark.parametrize(("key", "variant"), [row for row in ALL if row[0] in CONTROLLED])
+def test_setpoints_arrive_as_the_file_says(key: str, variant: str, polled: Callable[..., Any]) -> None:
+    device = simulated(key, variant)
     for name, row in device.rows.items():
         if name not in device.unserved and not is_derived(row) and "range" in row:
             device.put(name, min(max(5.0, row["range"][0]), row["range"][1]))
-    driver, _ = polled(device, key, nameplate=Nameplate(-8.0, 8.0))
+    driver, _ = polled(device, key, variant, Nameplate(-8.0, 8.0))
     for p_kw in (-3.0, 2.5, 0.0, -1.5):
         driver.offer(Setpoint("u", p_kw, time.monotonic_ns() + 60_000_000_000))
         wanted = wanted_values(key, p_kw)
 
         def arrived(wanted: dict[int, float] = wanted) -> bool:
-            got = written_values(key, list(device.written))
+            got = written_values(key, variant, list(device.written))
             return got.keys() == wanted.keys() and all(
                 math.isclose(got[a], wanted[a], abs_tol=1e-6) for a in wanted
             )
 
-        until(arrived, lambda: (written_values(key, device.written), device.written[-6:]))
+        until(arrived, lambda: (written_values(key, variant, device.written), device.written[-6:]))
 
 
 def test_codes_and_coding_are_used_by_the_catalog_as_the_test_thinks() -> None:

@@ -69,7 +69,7 @@ def test_all_points_of_a_device(either: FieldSite) -> None:
     result = run(either, "read", "pcs-1", "--json")
     rows = {row["point"]: row for row in data(result)}
     assert result.exit_code == 0
-    assert len(rows) == 16
+    assert len(rows) == 17
     assert rows["p_kw"]["value"] == -42.5
     assert (rows["p_kw"]["raw"], rows["p_kw"]["quality"]) == ((65_536 - 425).to_bytes(2, "big").hex(), "GOOD")
     assert 0.0 <= rows["p_kw"]["age_s"] < 5.0

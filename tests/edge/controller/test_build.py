@@ -59,7 +59,8 @@ def test_what_the_bms_says_of_itself_stays_its_own(plant: Plant) -> None:
     assert named[Role.STATE] == "bms-1/state"
     assert named[Role.HEARTBEAT] == "bms-1/heartbeat"
     assert named[Role.ALARM_LEVEL] == "bms-1/alarm_level"
-    assert Role.ALARM_LEVEL not in battery.points, "this PCS has none, and must not borrow that of the BMS"
+    pcs = {role: plant.site.points[at].name for role, at in battery.points.items()}
+    assert pcs[Role.ALARM_LEVEL] == "pcs-1/alarm_level", "the PCS has its own, and never borrows the BMS's"
 
 
 def test_limits_and_nameplate_come_through_unchanged(plant: Plant) -> None:
