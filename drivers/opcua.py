@@ -202,7 +202,6 @@ class OpcUa:
                 await self._writer.look_up(client, self._product.link.namespace, limits)
                 writing = True
             await self._ask(client, limits)
-            self.counters.online = True
             self._trouble = ""
             self._tell(EventCode.ONLINE, f"{len(self._nodes)} nodes at {self._link.url}")
             await self._work(client, limits, judge)
@@ -305,5 +304,6 @@ class OpcUa:
         """Put all values into the image: at ``heard_ns`` the server vouched for every one of them."""
         self._heard_ns = max(heard_ns, self._heard_ns)
         self.counters.polls += 1
+        self.counters.online = True
         self._sink.put(self._all, self._value, self._quality, self._heard_ns)
         self._sink.count(self.counters)
