@@ -76,7 +76,7 @@ def request_of(unit: int, pdu: bytes) -> Request:
         request = frames.write_coil(unit, address, count == 0xFF00)
     elif fn == frames.WRITE_REGISTER:
         request = frames.write_register(unit, address, pdu[3:5])
-    elif fn == frames.WRITE_COILS:
+    elif fn == frames.WRITE_COILS and len(pdu) == 6 + (count + 7) // 8:
         request = frames.write_coils(
             unit, address, [bool(pdu[6 + k // 8] >> k % 8 & 1) for k in range(count)]
         )

@@ -121,9 +121,12 @@ class FieldDesk:
 
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         poller, link, drivers = self._named(message)
+        unit, pdu = message.get("unit"), message.get("pdu")
         try:
-            request = request_of(int(message["unit"]), bytes.fromhex(message["pdu"]))
-        except (KeyError, TypeError, ValueError) as error:
+            if not isinstance(unit, int) or not isinstance(pdu, str):
+                raise ValueError("unit is no number, or pdu is no text")
+            request = request_of(unit, bytes.fromhex(pdu))
+        except ValueError as error:
             raise Refusal("MALFORMED", f"this is no request: {error}", "Correct unit and pdu.") from error
         if writes(request):
             self._may_write(request, drivers)

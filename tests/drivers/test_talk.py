@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from drivers.modbus import frames
@@ -88,7 +88,18 @@ def test_a_request_is_the_same_after_the_way_through_a_socket(
     assert writes(again) == changes
 
 
-@given(st.integers(-1, 300), st.binary(max_size=270))
+def near(fn: int, rest: bytes) -> bytes:
+    """Return something that begins like a request."""
+    return bytes((fn,)) + rest
+
+
+@given(
+    st.integers(-1, 300),
+    st.binary(max_size=270) | st.builds(near, st.integers(1, 17), st.binary(max_size=12)),
+)
+@example(0, b"\x0f\0\0\0\1")
+@example(1, b"\x0f\0\0\0\x09\x02\xff")
+@example(1, b"\x10\0\0\0\2\4\0")
 def test_no_bytes_become_a_request_that_is_not_theirs(unit: int, pdu: bytes) -> None:
     try:
         request = request_of(unit, pdu)

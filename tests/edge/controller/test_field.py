@@ -70,12 +70,35 @@ def test_any_message_for_a_line_is_answered_or_refused(running: FieldSite, messa
         ({"v": 1, "kind": "ask", "line": "nowhere"}, "NO_LINE"),
         ({"v": 1, "kind": "frames", "line": ["x"]}, "NO_LINE"),
         ({"v": 1, "kind": "frames", "after": "x"}, "MALFORMED"),
+        ({"v": 1, "kind": "frames", "after": float("inf")}, "MALFORMED"),
     ],
 )
 def test_refusals_have_codes(message: dict[str, Any], code: str) -> None:
     with pytest.raises(Refusal) as refused:
         desk().accept(message, 0, 0)
     assert refused.value.answer["code"] == code
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"unit": float("inf"), "pdu": "0300640001"},
+        {"unit": 1, "pdu": "0f00000001"},
+        {"unit": 1, "pdu": "zz"},
+        {"unit": 1, "pdu": ""},
+        {"unit": 1, "pdu": "2b0e0100"},
+        {"unit": None, "pdu": 3},
+        {"unit": 999, "pdu": "0300640001"},
+    ],
+    ids=str,
+)
+def test_what_is_no_request_is_malformed(running: FieldSite, asked: dict[str, Any]) -> None:
+    (held,) = holders()
+    drivers = FieldDesk("demo", [], lambda *_: None)
+    drivers._lines[held.line] = (None, None, [])  # type: ignore[assignment]
+    with pytest.raises(Refusal) as refused:
+        drivers.accept({"v": 1, "kind": "ask", "line": held.line, **asked}, 0, 0)
+    assert refused.value.answer["code"] == "MALFORMED"
 
 
 def test_who_holds_a_line(running: FieldSite) -> None:
