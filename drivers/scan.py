@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 from drivers.catalog.loader import FOLDER, known_products, load_product, read_file
@@ -69,8 +70,8 @@ class _Quick(Station):
 
 
 def first_variant(key: str) -> Product:
-    """Return a product, in the first of its variants; raise ConfigError."""
-    path = FOLDER / f"{key}.toml"
+    """Return a product of the catalog or of a file, in the first of its variants; raise ConfigError."""
+    path = Path(key) if key.endswith(".toml") else FOLDER / f"{key}.toml"
     return load_product(key, (read_file(path, key).variants or [""])[0])
 
 

@@ -242,6 +242,8 @@ def _frames(folder: Path, part: str, count: int, as_json: bool) -> None:
             except LinkError as error:
                 do = say("It may have been stopped.", "控制器可能已停止。")
                 fail(Problem("RUN-001", str(folder), str(error), do), Exit.NOT_RUNNING)
+            if not answer["ok"]:
+                fail(Problem(answer["code"], lines[0]["line"], answer["what"], answer["do"]), Exit.BUSY)
             for number, way, t_ns, data in answer["frames"][: count - printed if count else None]:
                 if number > seen + 1:
                     click.echo(

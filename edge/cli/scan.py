@@ -14,6 +14,7 @@ from models.answer import Exit
 from models.errors import LinkError, Problem
 
 if TYPE_CHECKING:
+    from drivers.catalog.product import Product
     from drivers.scan import Found, Step
     from edge.field import Holder
 
@@ -62,6 +63,13 @@ NAMES = {"pcs": "pcs", "bms": "bms", "battery": "battery", "pv": "pv", "hybrid_i
     zh="设备地址,如 1-32,100;默认 1-32,TCP 时为各产品的出厂地址。",
 )
 @option("--port", default="502", en="TCP ports.", zh="TCP 端口。")
+@option(
+    "--product",
+    "products",
+    multiple=True,
+    en="File of a product that is not in the catalog, to look for as well.",
+    zh="目录之外、也要查找的产品文件。",
+)
 @option("--depth", default=5, en="Levels below Objects (OPC UA).", zh="Objects 以下的层数(OPC UA)。")
 @run_dir_option
 @json_option
@@ -90,6 +98,12 @@ def command(kind: str, target: str, as_json: bool, run_dir: Path | None, **how: 
     click.echo("\n\n".join(_tables(found)))
 
 
+def _candidates(how: dict[str, Any]) -> "list[Product]":
+    from drivers.scan import candidates, first_variant
+
+    return [*candidates(), *map(first_variant, how["products"])]
+
+
 def _fail_nobody(target: str) -> NoReturn:
     what = say("nobody answers", "没有设备应答")
     do = say(
@@ -104,7 +118,7 @@ def _fail_nobody(target: str) -> NoReturn:
 
 def _rtu(path: str, how: dict[str, Any], run_dir: Path | None) -> "list[Found]":
     from drivers.modbus.line import PARITIES, LineLost
-    from drivers.scan import candidates, estimate_s, parse_numbers, scan_serial, serial_links
+    from drivers.scan import estimate_s, parse_numbers, scan_serial, serial_links
 
     path = path if "://" in path else str(Path(path).absolute())
     bauds = _bauds(how, RTU_BAUDS)
@@ -112,14 +126,14 @@ def _rtu(path: str, how: dict[str, Any], run_dir: Path | None) -> "list[Found]":
     if unknown := sorted({*parities} - {*PARITIES}):
         raise ValueError(f"parity {unknown[0]} is none of {', '.join(PARITIES)}")
     ids = parse_numbers(how["ids"] or SERIAL_IDS, 1, SERIAL_MOST)
-    links = serial_links(path, bauds, parities)
+    links, products = serial_links(path, bauds, parities), _candidates(how)
     _refuse_held(links[0], run_dir)
     seconds = estimate_s(links, ids)
     hint(f"{len(links)} settings, {len(ids)} ids: at most {seconds:.0f} s when nobody answers.",
          f"{len(links)} 种设置,{len(ids)} 个地址:无应答时最多 {seconds:.0f} 秒。")  # fmt: skip
     with _progress(len(links) * len(ids)) as step:
         try:
-            return scan_serial(links, ids, candidates(), step)
+            return scan_serial(links, ids, products, step)
         except LineLost as error:
             _fail_locked(path, str(error))
 
@@ -208,10 +222,10 @@ def _fail_busy(where: str, what: str) -> NoReturn:
 
 
 def _tcp(target: str, how: dict[str, Any], run_dir: Path | None) -> "list[Found]":
-    from drivers.scan import candidates, factory_units, open_hosts, parse_numbers, scan_hosts
+    from drivers.scan import factory_units, open_hosts, parse_numbers, scan_hosts
 
     hosts, ports = _hosts(target), parse_numbers(how["port"], 1, 65_535)
-    products = candidates()
+    products = _candidates(how)
     ids = parse_numbers(how["ids"], 0, TCP_MOST) if how["ids"] else factory_units(products)
     places = _free([(host, port) for host in hosts for port in ports], run_dir)
     with _progress(len(places)) as step:

@@ -117,7 +117,10 @@ class FieldDesk:
         if not isinstance(after, int):
             raise Refusal("MALFORMED", "after is not a number", "Send the number of the last frame.")
         line = self._named(message)[1].line
-        return self._taps.setdefault(line.endpoint.name, Tap(line)).after(after)
+        tap = self._taps.setdefault(line.endpoint.name, Tap(line))
+        if line.tap not in (None, tap):
+            raise Refusal("TAPPED", "somebody else takes the frames of this line", "Stop that first.")
+        return tap.after(after)
 
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         poller, link, drivers = self._named(message)

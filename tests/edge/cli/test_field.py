@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from drivers.simulator.product_server import ProductServer
 from edge.cli import program
+from edge.cli.init import write_site
 from edge.events import tail
 from tests.drivers.fake_line import serial_line, simulated
 from tests.edge.cli.field_site import FieldSite, site
@@ -336,6 +337,10 @@ def test_a_line_that_does_not_fit_is_told(alone: FieldSite, lang: str) -> None:
     assert plan.exit_code == 1
     assert "BUS-010" in plan.stderr
     assert "edge bus --plan" in plan.stderr
+    write_site(alone.config.parent, text, "demo")
+    check = CliRunner().invoke(program, ["--lang", lang, "check", str(alone.config)])
+    assert check.exit_code == 0, check.stderr
+    assert "BUS-010" in check.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,18 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tty
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from drivers.browse import Variable
+from drivers.catalog.loader import FOLDER
 from drivers.scan import candidates
 from drivers.simulator.dlt645 import Bus, Meter
 from drivers.simulator.product_server import ProductServer
@@ -79,6 +82,21 @@ def test_what_cannot_be_scanned(words: tuple[str, ...], code: int, problem: str,
     result = run(*words, lang=lang)
     assert result.exit_code == code, result.stderr
     assert problem in result.stderr
+
+
+def test_a_product_that_is_not_in_the_catalog(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    text = (FOLDER / "carlo_gavazzi/em24.toml").read_text()
+    own.write_text(re.sub(r"(?s)(address = 11, is = )\[[^]]*\]", r"\g<1>[4711]", text))
+    device = simulated("carlo_gavazzi/em24")
+    device.space(3)[11] = 4711
+    with ProductServer(device) as server:
+        result = run(
+            "tcp", "127.0.0.1", "--port", str(server.port), "--ids", "1", "--json", "--product", str(own)
+        )
+    (found,) = json.loads(result.stdout)["data"]
+    assert found["products"][0]["product"] == str(own)
+    assert f'product = "{own}"' in found["device"]
 
 
 def test_a_meter_as_a_device_table() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from drivers.modbus import frames
 from drivers.modbus.line import Line, parse_url
+from drivers.modbus.link import link_to
 from edge.controller import field
 from edge.controller.field import FieldDesk, Tap
 from edge.field import Forbidden, Through, holder_of, holders, same_line, users_of
@@ -163,6 +164,17 @@ def test_frames_are_kept_only_while_somebody_looks(monkeypatch: pytest.MonkeyPat
     tap("tx", time.monotonic_ns() + field.TAP_NS + 10**9, b"\3")
     assert line.tap is None
     assert tap.after(0)["frames"] == []
+
+
+def test_frames_that_somebody_else_takes_are_left_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    link = link_to(parse_url("tcp://127.0.0.1:1"))
+    one = desk()
+    one._lines["127.0.0.1:1"] = (None, link, [])  # type: ignore[assignment]
+    assert one.accept({"v": 1, "kind": "frames", "line": "127.0.0.1:1"}, 0, 0)["ok"]
+    link.line.tap = lambda *_: None
+    with pytest.raises(Refusal) as refused:
+        one.accept({"v": 1, "kind": "frames", "line": "127.0.0.1:1"}, 0, 0)
+    assert refused.value.answer["code"] == "TAPPED"
 
 
 def test_no_more_frames_are_kept_than_fit() -> None:
