@@ -1,6 +1,7 @@
 """What an OPC UA server has below its Objects folder: variables with type and value, for people."""
 
 import asyncio
+import logging
 from typing import NamedTuple
 
 from asyncua import ua
@@ -14,8 +15,6 @@ NODES_MAX = 2000
 """A server may have a hundred thousand; nobody reads more."""
 CONNECT_S = 5.0
 REQUEST_S = 3.0
-SERVER = "Server"
-"""The server's own object tells about the server, not about the device."""
 
 
 class Variable(NamedTuple):
@@ -35,6 +34,7 @@ def browse(url: str, depth: int) -> list[Variable]:
     Raises:
         LinkError: it does not answer, or wants security.
     """
+    logging.getLogger("asyncua").setLevel(logging.ERROR)  # remarks about the session are not for people
     try:
         return asyncio.run(_browse(url, depth))
     except (OSError, TimeoutError, UaError, ConnectionError, ValueError) as error:
@@ -53,8 +53,8 @@ async def _browse(url: str, depth: int) -> list[Variable]:
             node, path, level = todo.pop(0)
             for child in await _children(node):
                 name = child.BrowseName.Name if child.BrowseName else ""
-                if level == 0 and name == SERVER:
-                    continue
+                if level == 0 and not child.NodeId.NamespaceIndex:
+                    continue  # the server's own objects tell about the server, not about the device
                 below = f"{path}/{name}" if path else str(name)
                 inner = client.get_node(child.NodeId)
                 if child.NodeClass == ua.NodeClass.Variable:

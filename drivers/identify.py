@@ -40,8 +40,8 @@ TIE = 0.05
 """What believable registers change between products that the same rule recognises."""
 OTHER_UNIT = 0.99
 """A device on another unit id than the product has from the factory."""
-UNPROVEN = 0.5
-"""A rule exists and does not hold: perhaps a newer model of the same family."""
+CONTRADICTED, UNREAD = 0.5, 0.8
+"""A rule does not hold: perhaps a newer model of the same family; or what it asks for cannot be read."""
 NO_FUNCTION = 1
 """Exception code of a device that does not know the function."""
 COMMON = {"Mn": "vendor", "Md": "product", "Opt": "options", "Vr": "version", "SN": "serial"}
@@ -82,6 +82,8 @@ class _Verdict:
     """Whether all its identity rules hold."""
     fails: Text | None = None
     """The rule that does not hold, in words."""
+    contradicted: bool = False
+    """Whether the device said something else than the rule, not nothing."""
     evidence: Evidence = field(default_factory=Evidence)
 
 
@@ -206,10 +208,10 @@ def _is_strong(rule: Rule) -> bool:
     return rule.how != "register" or rule.type == "u32"
 
 
-def _judge(verdict: _Verdict, told: Sequence[tuple[bool, Text]], score: float) -> None:
+def _judge(verdict: _Verdict, told: Sequence[tuple[bool | None, Text]], score: float) -> None:
     last_holds, words = told[-1]
     if not last_holds:
-        verdict.fails = words
+        verdict.fails, verdict.contradicted = words, last_holds is False
         return
     verdict.holds, verdict.score = True, score
     verdict.why = "; ".join(text[0] for _, text in told), ";".join(text[1] for _, text in told)
@@ -217,8 +219,8 @@ def _judge(verdict: _Verdict, told: Sequence[tuple[bool, Text]], score: float) -
 
 def _rule_says(
     asker: _Asker, rule: Rule, chain: Chain | None, objects: dict[int, str]
-) -> Talk[tuple[bool, Text]]:
-    """Return whether a rule holds, and what was found, in words."""
+) -> Talk[tuple[bool | None, Text]]:
+    """Return whether a rule holds (None: that cannot be read), and what was found, in words."""
     if rule.how == "sunspec":
         vendor, model = (chain.texts.get(key, "") if chain else "" for key in ("Mn", "Md"))
         holds = chain is not None and _begins(vendor, rule.starts) and _begins(model, rule.model)
@@ -234,7 +236,7 @@ def _rule_says(
     data = yield from asker.read(rule.unit_id, rule.fn, rule.address, count)
     place = f"{rule.fn}/{rule.address}"
     if isinstance(data, DriverError):
-        return False, (f"its identity at {place} cannot be read", f"{place} 处的标识无法读取")
+        return None, (f"its identity at {place} cannot be read", f"{place} 处的标识无法读取")
     if rule.how == "text":
         said = text(data)
         holds = bool(said) and said.startswith(rule.starts) and rule.contains in said
@@ -291,7 +293,7 @@ def _believe(verdict: _Verdict, chain: Chain | None, unit_id: int) -> None:
         part, verdict.why = verdict.evidence.part, verdict.evidence.why
     verdict.score = PLAUSIBLE_MOST * part * (1.0 if product.link.unit_id == unit_id else OTHER_UNIT)
     if verdict.fails:
-        verdict.score *= UNPROVEN
+        verdict.score *= CONTRADICTED if verdict.contradicted else UNREAD
         verdict.why = f"{verdict.why[0]}, but {verdict.fails[0]}", f"{verdict.why[1]},但{verdict.fails[1]}"
 
 

@@ -94,6 +94,22 @@ def test_a_newer_model_of_a_family_is_named_with_doubt() -> None:
     assert "4/4999 处的型号代码为 0xfff" in match.why[1]
 
 
+def test_a_rule_that_cannot_be_read_costs_less_than_one_that_is_contradicted() -> None:
+    key = "sungrow/sh_hybrid"
+    scores = []
+    for code in (None, 0x0FFF):
+        device = simulated(key)
+        liven(device, first_variant(key))
+        device._max_gap = 0
+        if code is None:
+            del device.space(4)[4999]
+        else:
+            device.space(4)[4999] = code
+        identity = hold(identify(device.unit_id, PRODUCTS), asked(device))
+        scores.append(next(match.score for match in identity.matches if match.product == key))
+    assert scores[0] > scores[1] > 0.0
+
+
 def test_what_it_says_of_itself_is_kept() -> None:
     identity = found("kostal/plenticore_g2")
     assert identity.texts["vendor"] == "KOSTAL"
