@@ -56,20 +56,22 @@ class ImageSlice:
         self._block = block
         self._bytes = np.zeros(len(block) - 8, np.uint8)
         seqlock.read(block, self._bytes)
-        self._row = self._bytes.view(_payload_dtype(count))[0]
+        row = self._bytes.view(_payload_dtype(count))[0]
+        self._value, self._quality, self._t_ns = row["value"], row["quality"], row["t_ns"]
+        self._counters = row["counters"]
 
     def put(
         self, index: NDArray[np.intp], value: NDArray[np.float64], quality: NDArray[np.uint8], t_ns: int
     ) -> None:
         """Store readings at ``index`` (within the device) and publish the slice."""
-        self._row["value"][index] = value
-        self._row["quality"][index] = quality
-        self._row["t_ns"][index] = t_ns
+        self._value[index] = value
+        self._quality[index] = quality
+        self._t_ns[index] = t_ns
         seqlock.write(self._block, self._bytes)
 
     def count(self, counters: Counters) -> None:
         """Publish the counters."""
-        self._row["counters"][:] = astuple(counters)
+        self._counters[:] = astuple(counters)
         seqlock.write(self._block, self._bytes)
 
 

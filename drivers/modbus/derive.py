@@ -30,13 +30,15 @@ class Readings:
         self.t_ns = np.zeros(size, np.int64)
         self.since_ns = np.zeros(size, np.int64)
         """When the value was first read as it is."""
+        self._changing = any(spec.by for spec in specs)
         self._max_age_ns = [seconds_to_ns(spec.max_age_s) for spec in specs]
 
     def put(
         self, index: NDArray[np.intp], value: NDArray[np.float64], quality: NDArray[np.uint8], t_ns: int
     ) -> None:
         """Keep new readings."""
-        self.since_ns[index[self.value[index] != value]] = t_ns
+        if self._changing:
+            self.since_ns[index[self.value[index] != value]] = t_ns
         self.value[index], self.quality[index], self.t_ns[index] = value, quality, t_ns
 
     def known(self, i: int, now_ns: int) -> float:
