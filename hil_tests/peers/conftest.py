@@ -1,4 +1,4 @@
-"""Peers of other makes: built or started for the tests; a missing one skips its tests and says how to get it."""
+"""Peers of other makes, built or started for the tests; a missing one skips its tests and says why."""
 
 import shutil
 import subprocess

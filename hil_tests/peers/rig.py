@@ -1,4 +1,4 @@
-"""What the peer tests share: programs that are told by lines, serial lines without hardware, our own readers."""
+"""What the peer tests share: programs that follow lines, serial lines without hardware, our own drivers."""
 
 import os
 import select
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import tty
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -97,6 +98,8 @@ class Program:
 def serial_line() -> Iterator[tuple[str, str]]:
     """Join two pty pairs, so that a master and a device each open a port; yield their paths."""
     (ours, one), (theirs, other) = os.openpty(), os.openpty()
+    for port in (one, other):  # as it comes from the kernel, a port that nobody has opened yet echoes
+        tty.setraw(port)
     way = {ours: theirs, theirs: ours}
     stop, stopper = os.pipe()
 

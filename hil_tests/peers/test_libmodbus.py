@@ -1,4 +1,4 @@
-"""libmodbus (C) as the device that our drivers read and write, and as the master that reads our simulated PCS."""
+"""libmodbus (C) as the device that our drivers read and write, and as the master of our simulated PCS."""
 
 import struct
 import time
