@@ -116,6 +116,9 @@ def command(
         raise click.exceptions.Exit(int(Exit.NO))
 
 
+command.context_settings["ignore_unknown_options"] = True  # a negative VALUE is no option
+
+
 # a power
 
 

@@ -176,6 +176,13 @@ def test_without_yes_nothing_is_sent_and_the_frame_is_shown(either: FieldSite) -
     assert either.pcs.written == []
 
 
+def test_a_negative_value_is_no_option(alone: FieldSite) -> None:
+    shown = run(alone, "write", "pcs-1/p_set_kw", "-12.5", "--json")
+    assert data(shown)["new"] == (65_536 - 125).to_bytes(2, "big").hex()
+    assert run(alone, "write", "pcs-1/p_set_kw", "--yess").exit_code == 2
+    assert run(alone, "write", "pcs-1", "--p-kw", "-101", "--yes").exit_code in (4, 6)
+
+
 def test_a_write_is_sent_once_read_back_and_recorded(either: FieldSite) -> None:
     words = (
         "write",
