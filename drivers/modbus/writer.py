@@ -70,6 +70,8 @@ class Writer:
         self._halt_ns = 0
         self._told: list[tuple[int, float]] = []
         """When the device was told which power completely; the last one and those of the last moment."""
+        self._telling = False
+        """Whether it is being told another one: until that is complete nobody knows what it shows."""
         self._beat = 0
         self._beat_ns = 0
         self._active = False
@@ -97,7 +99,7 @@ class Writer:
 
     def seen(self, now_ns: int) -> None:
         """Compare what was written with what the device shows after it; once it is told again at once."""
-        if self._spec is None or not self._spec.readback or not self._told:
+        if self._spec is None or not self._spec.readback or not self._told or self._telling:
             return
         shows_kw = self._value_of(self._spec.readback)
         if math.isnan(shows_kw):
@@ -197,7 +199,7 @@ class Writer:
             self._direction = 0.0
             return self._power(p_kw, now_ns, spec)
         if request is None:
-            self._direction = math.copysign(p_kw != 0.0, p_kw)
+            self._direction, self._telling = math.copysign(p_kw != 0.0, p_kw), False
             if not self._told or self._told[-1][1] != p_kw:
                 self._told = [(ns, kw) for ns, kw in self._told if ns > now_ns - SETTLE_NS] + [(now_ns, p_kw)]
             self.next_ns = min(self.next_ns, *self._due_ns)
@@ -212,7 +214,7 @@ class Writer:
         for i, request in enumerate(wanted):
             if request != self._shown[i] or now_ns >= self._due_ns[i]:
                 self._shown[i], self._due_ns[i] = request, now_ns + seconds_to_ns(spec.refresh_s)
-                self._active = True
+                self._active = self._telling = True
                 return request
         return None
 

@@ -239,6 +239,20 @@ def test_a_device_that_shows_what_it_was_told_a_moment_ago_is_well() -> None:
     assert desk.events == [EventCode.NOT_TAKEN], "that moment is over"
 
 
+def test_a_reading_between_two_writes_accuses_nobody() -> None:
+    desk = Desk(READ_BACK, p_set_kw=10.0)
+    desk.want(10.0)
+    desk.work()
+    desk.now_ns += 5 * S
+    desk.want(-20.0)
+    desk.work(most=1)
+    desk.known["p_set_kw"] = -20.0
+    desk.writer.seen(desk.now_ns)
+    assert desk.work() == []
+    desk.writer.seen(desk.now_ns)
+    assert desk.events == []
+
+
 def test_an_unknown_read_back_says_nothing() -> None:
     desk = Desk(READ_BACK)
     desk.want(10.0)
