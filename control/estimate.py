@@ -15,9 +15,11 @@ from models.point import Image, Quality, Role, RunState
 from models.site import Battery, Meter, Site
 from models.units import seconds_to_ns
 
-BMS_NEEDS = (Role.SOC, Role.DC_V, Role.CHARGE_LIMIT_A, Role.DISCHARGE_LIMIT_A)
-PCS_NEEDS = (Role.P_KW, Role.STATE)
-PCS_MAY_HAVE = (Role.Q_KVAR, Role.ALARM_LEVEL, Role.HEARTBEAT)
+IN_AMPERES = (Role.DC_V, Role.CHARGE_LIMIT_A, Role.DISCHARGE_LIMIT_A)
+IN_POWER = (Role.CHARGE_LIMIT_KW, Role.DISCHARGE_LIMIT_KW)
+"""The two ways in which batteries say what they allow; one that has both must say both."""
+PCS_NEEDS = (Role.P_KW,)
+PCS_MAY_HAVE = (Role.STATE, Role.Q_KVAR, Role.ALARM_LEVEL, Role.HEARTBEAT)
 BMS_MAY_HAVE = (Role.STATE, Role.ALARM_LEVEL, Role.HEARTBEAT)
 
 ABSURD_UNIT = 2.0
@@ -36,6 +38,8 @@ class BatteryEstimate:
     dc_v: float | None
     charge_limit_a: float | None
     discharge_limit_a: float | None
+    charge_limit_kw: float | None
+    discharge_limit_kw: float | None
     bms_state: float | None
     """None also when the BMS has no such point; see ``bms``."""
     bms_alarm: float | None
@@ -157,7 +161,9 @@ def _watch_battery(
     battery: Battery, known: Known, before: tuple[Watch, Watch], now_ns: int
 ) -> tuple[Watch, Watch]:
     points, own = battery.points, battery.bms_points
-    bms_there = _complete(known, points, BMS_NEEDS, own, BMS_MAY_HAVE)
+    power = IN_POWER if any(role in points for role in IN_POWER) else ()
+    amperes = IN_AMPERES if not power or any(role in points for role in IN_AMPERES[1:]) else ()
+    bms_there = _complete(known, points, (Role.SOC, *amperes, *power), own, BMS_MAY_HAVE)
     pcs_there = _complete(known, points, PCS_NEEDS, points, PCS_MAY_HAVE)
     bms = look(before[0], bms_there, _read(known, own, Role.HEARTBEAT), BATTERY_HOLD, now_ns)
     pcs = look(before[1], pcs_there, _read(known, points, Role.HEARTBEAT), BATTERY_HOLD, now_ns)
@@ -185,12 +191,15 @@ def _battery(battery: Battery, known: Known, bms: Trust, pcs: Trust, follow: Fol
         dc_v=_read(known, points, Role.DC_V),
         charge_limit_a=_read(known, points, Role.CHARGE_LIMIT_A),
         discharge_limit_a=_read(known, points, Role.DISCHARGE_LIMIT_A),
+        charge_limit_kw=_read(known, points, Role.CHARGE_LIMIT_KW),
+        discharge_limit_kw=_read(known, points, Role.DISCHARGE_LIMIT_KW),
         bms_state=_read(known, own, Role.STATE),
         bms_alarm=_read(known, alarm_points, Role.ALARM_LEVEL),
         bms=bms,
         p_kw=_power(battery, known),
         q_kvar=_read(known, points, Role.Q_KVAR),
-        pcs_state=_read(known, points, Role.STATE),
+        # One that says nothing of its state is taken for running: whether it obeys is seen in its power.
+        pcs_state=_read(known, points, Role.STATE) if Role.STATE in points else float(RunState.RUNNING),
         pcs_alarm=_read(known, points, Role.ALARM_LEVEL),
         pcs=pcs,
         usable_kwh=0.0 if soc is None else max(0.0, soc - battery.soc_min) * energy_kwh,

@@ -290,7 +290,8 @@ def _parts(product: Any, serves: str | dict[str, str], unit: str, kind: str) -> 
     roles = {point.role.value for point in product.points if point.part in mine}
     if kind != "battery":
         return set(PARTS[kind]) if "p_kw" in roles else set()
-    found = {"BMS"} if {"soc", "charge_limit_a", "discharge_limit_a"} <= roles else set()
+    limited = any({f"charge_limit_{way}", f"discharge_limit_{way}"} <= roles for way in ("a", "kw"))
+    found = {"BMS"} if limited and "soc" in roles else set()
     return found | (
         {"PCS"} if product.write is not None and product.write.part in mine and "p_kw" in roles else set()
     )

@@ -3,7 +3,8 @@
 The limits are DC amperes. When discharging, losses lie between the cells and the AC terminals, so less
 arrives there: multiply by the efficiency. When charging, the AC power is at least the DC power: the
 limit is taken as AC power without dividing, because the efficiency in the configuration includes the
-cells and dividing by it would put more than the allowed current into them.
+cells and dividing by it would put more than the allowed current into them. Limits that the device says as
+power may be meant at either side: they are treated alike, and the narrower of both kinds counts.
 """
 
 from control.estimate import BatteryEstimate
@@ -42,13 +43,17 @@ def bms(battery: Battery, seen: BatteryEstimate, last_kw: float) -> Interval:
 
 def _limits(battery: Battery, seen: BatteryEstimate) -> tuple[float, float] | None:
     """Return the largest charge and discharge power at the AC terminals, both positive, or None."""
-    if seen.dc_v is None or seen.charge_limit_a is None or seen.discharge_limit_a is None:
-        return None
-    charge_kw = kw_from_dc(seen.dc_v, seen.charge_limit_a)
-    discharge_kw = kw_from_dc(seen.dc_v, seen.discharge_limit_a) * battery.eff_discharge
+    charge_kw, discharge_kw = [], []
+    if seen.dc_v is not None and seen.charge_limit_a is not None and seen.discharge_limit_a is not None:
+        if not 0.0 < seen.dc_v <= DC_V_MAX:
+            return None
+        charge_kw.append(kw_from_dc(seen.dc_v, seen.charge_limit_a))
+        discharge_kw.append(kw_from_dc(seen.dc_v, seen.discharge_limit_a))
+    if seen.charge_limit_kw is not None and seen.discharge_limit_kw is not None:
+        charge_kw.append(seen.charge_limit_kw)
+        discharge_kw.append(seen.discharge_limit_kw)
     absurd_kw = ABSURD * battery.s_max_kva
-    if not 0.0 < seen.dc_v <= DC_V_MAX or not (
-        0.0 <= charge_kw <= absurd_kw and 0.0 <= discharge_kw <= absurd_kw
-    ):
+    arriving_kw = [kw * battery.eff_discharge for kw in discharge_kw]
+    if not charge_kw or not all(0.0 <= kw <= absurd_kw for kw in (*charge_kw, *arriving_kw)):
         return None
-    return charge_kw, discharge_kw
+    return min(charge_kw), min(arriving_kw)

@@ -8,7 +8,7 @@ import pytest
 from control.estimate import Estimate, estimate, interpolate, ready
 from control.state import State
 from control.watch import Trust
-from models.point import Image, Quality, Role
+from models.point import Image, Quality, Role, RunState
 from models.site import Site
 from tests.control.world import CYCLE_NS, MS, World
 
@@ -313,3 +313,36 @@ def test_a_stale_image_is_not_ready() -> None:
     world = World.make()
     image = world.image()
     assert not ready(world.site, image, world.now_ns + 10_000 * MS)
+
+
+def test_a_pcs_without_a_state_is_taken_for_running() -> None:
+    world = World.running()
+    world.site = without(world.site, Role.STATE, False)
+    seen = look(world)[0].batteries[0]
+    assert (seen.pcs_state, seen.pcs) == (RunState.RUNNING, Trust.TRUSTED)
+
+
+AMPERES = (Role.CHARGE_LIMIT_A, Role.DISCHARGE_LIMIT_A)
+POWERS = (Role.CHARGE_LIMIT_KW, Role.DISCHARGE_LIMIT_KW)
+LIMIT_POINTS = [
+    # points in kW that the battery has besides amperes, amperes that it lacks, what is not known, its trust
+    ((), (), "bms-1/charge_limit_a", Trust.DEAD, "amperes alone, one unknown"),
+    (POWERS, AMPERES, "bms-1/soh", Trust.TRUSTED, "kW alone"),
+    (POWERS, AMPERES, "bms-1/charge_limit_kw", Trust.DEAD, "kW alone, one unknown"),
+    (POWERS, AMPERES, "bms-1/dc_v", Trust.TRUSTED, "without amperes nobody needs the voltage"),
+    (POWERS, (), "bms-1/discharge_limit_a", Trust.DEAD, "both: amperes unknown"),
+    (POWERS, (), "bms-1/discharge_limit_kw", Trust.DEAD, "both: kW unknown"),
+    (POWERS[:1], AMPERES, "bms-1/soh", Trust.DEAD, "half a pair is none"),
+    ((), AMPERES, "bms-1/soh", Trust.DEAD, "a battery that says nothing of its limits"),
+]
+
+
+@pytest.mark.parametrize(
+    ("has", "lacks", "unknown", "trust", "why"), LIMIT_POINTS, ids=[r[4] for r in LIMIT_POINTS]
+)
+def test_which_limits_a_battery_must_report(has, lacks, unknown, trust, why) -> None:
+    world = World.running(in_power=has)
+    for role in lacks:
+        world.site = without(world.site, role, False)
+    world.qualities[unknown] = Quality.BAD
+    assert look(world)[0].batteries[0].bms == trust

@@ -39,7 +39,7 @@ LIMITS = SiteLimits(import_kw=360.0, export_kw=0.0, transformer_kva=400.0, ramp_
 
 
 def make_site(
-    units: int = 1, limits: SiteLimits = LIMITS, delay_s: float = 0.0
+    units: int = 1, limits: SiteLimits = LIMITS, delay_s: float = 0.0, in_power: tuple[Role, ...] = ()
 ) -> tuple[Site, dict[str, float]]:
     """A site with so many batteries, and a first value of every point by name."""
     points: list[Point] = []
@@ -55,7 +55,7 @@ def make_site(
 
     batteries = []
     for i in range(1, units + 1):
-        bms = table(f"bms-{i}", f"battery-{i}", BMS_ROLES, 3.0)
+        bms = table(f"bms-{i}", f"battery-{i}", BMS_ROLES | dict.fromkeys(in_power, 100.0), 3.0)
         own = table(f"bms-{i}", f"battery-{i}", BMS_OWN_ROLES, 3.0)
         pcs = table(f"pcs-{i}", f"battery-{i}", PCS_ROLES, 2.0)
         batteries.append(battery(f"battery-{i}", bms | pcs, own))

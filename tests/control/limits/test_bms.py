@@ -12,6 +12,7 @@ from tests.control.make import BATTERY, seen
 NAN = float("nan")
 FULL = (-80.0, 76.0)
 ZERO = (0.0, 0.0)
+IN_KW = {"charge_limit_kw": 30.0, "discharge_limit_kw": 40.0}
 
 TABLE: list[tuple[str, dict[str, Any], tuple[float, float]]] = [
     ("healthy: charge without, discharge with losses", {}, FULL),
@@ -46,6 +47,18 @@ TABLE: list[tuple[str, dict[str, Any], tuple[float, float]]] = [
     ("more is not", {"charge_limit_a": 1375.1}, ZERO),
     ("infinite is not", {"discharge_limit_a": float("inf")}, ZERO),
     ("not a number is not", {"discharge_limit_a": NAN}, ZERO),
+    ("limits in kW alone", {**IN_KW, "dc_v": None, "charge_limit_a": None}, (-30.0, 38.0)),
+    ("without any amperes", {**IN_KW, "charge_limit_a": None, "discharge_limit_a": None}, (-30.0, 38.0)),
+    ("the narrower of both kinds", {**IN_KW, "charge_limit_a": 10.0}, (-8.0, 38.0)),
+    ("in each direction", {**IN_KW, "discharge_limit_a": 10.0}, (-30.0, 7.6)),
+    ("one limit in kW is not enough", {"charge_limit_kw": 30.0, "dc_v": None}, ZERO),
+    ("nor the other one", {"discharge_limit_kw": 30.0, "dc_v": None}, ZERO),
+    ("half a pair does not narrow", {"charge_limit_kw": 1.0}, FULL),
+    ("negative kW: the map is wrong", {**IN_KW, "charge_limit_kw": -0.1}, ZERO),
+    ("negative kW of discharge", {**IN_KW, "discharge_limit_kw": -0.1}, ZERO),
+    ("absurd kW", {**IN_KW, "charge_limit_kw": 1100.1}, ZERO),
+    ("absurd amperes beside good kW: the message is doubtful", {**IN_KW, "charge_limit_a": 65535.0}, ZERO),
+    ("an absurd voltage beside good kW", {**IN_KW, "dc_v": 1600.1}, ZERO),
     ("no alarm", {"bms_alarm": 0.0}, FULL),
     ("warning: full power", {"bms_alarm": float(AlarmLevel.WARN)}, FULL),
     ("derate: half of both", {"bms_alarm": float(AlarmLevel.DERATE)}, (-40.0, 38.0)),
