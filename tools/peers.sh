@@ -2,6 +2,8 @@
 # Brings the peers that the benchmarks and peer tests compare with; says what is missing and how to get it.
 set -eu
 need=""
+command -v cc >/dev/null 2>&1 || need="$need gcc libc6-dev"
+command -v pkg-config >/dev/null 2>&1 || need="$need pkg-config"
 [ -e /usr/include/modbus/modbus.h ] || need="$need libmodbus-dev"
 command -v mbpoll >/dev/null 2>&1 || need="$need mbpoll"
 command -v npm >/dev/null 2>&1 || need="$need npm"
@@ -18,4 +20,6 @@ if [ -n "$need" ]; then
 fi
 mkdir -p build/peers/node-opcua
 [ -d build/peers/node-opcua/node_modules/node-opcua ] || npm install --prefix build/peers/node-opcua --no-audit --no-fund node-opcua@2
-echo "The peers are there. Benchmarks: .venv/bin/edge bench"
+# the web page of pymodbus.simulator, kept out of our own environment
+[ -d build/peers/python/aiohttp ] || .venv/bin/python -m pip install --quiet --target build/peers/python 'aiohttp>=3.14.1,<4'
+echo "The peers are there. Benchmarks: .venv/bin/edge bench; tests: make test-peers"

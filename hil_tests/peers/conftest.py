@@ -2,13 +2,13 @@
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from hil_tests.peers.rig import HOW, Ours, Program, serial_line
+from hil_tests.peers.rig import HOW, Ours, Program, run, serial_line
 
 HERE = Path(__file__).parent
 
@@ -77,6 +77,20 @@ def ours(stack: ExitStack) -> Callable[..., Ours]:
     """Start one of our drivers; it ends with the test."""
 
     def start(url: str, key: str, unit_id: int = 1, span_kw: float = 0.0) -> Ours:
-        return Ours(stack, url, key, unit_id, span_kw)
+        one = Ours(url, key, unit_id, span_kw)
+        run(stack, one)
+        return one
+
+    return start
+
+
+@pytest.fixture
+def neighbours(stack: ExitStack) -> Callable[..., list[Ours]]:
+    """Start several of our drivers on one line."""
+
+    def start(url: str, key: str, unit_ids: Sequence[int]) -> list[Ours]:
+        several = [Ours(url, key, unit_id) for unit_id in unit_ids]
+        run(stack, *several)
+        return several
 
     return start

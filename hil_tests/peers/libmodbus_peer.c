@@ -194,12 +194,12 @@ int main(int argc, char **argv)
                      : modbus_new_tcp("127.0.0.1", atoi(argv[3]));
     if (context == NULL)
         return 1;
-    modbus_set_response_timeout(context, 2, 0);
     if (strcmp(argv[1], "server") == 0) {
         if (serial && modbus_set_slave(context, atoi(argv[5])) < 0)
             return 1;
         return serve(context, serial, atoi(argv[serial ? 6 : 4]));
     }
+    modbus_set_response_timeout(context, 2, 0);
     if (modbus_set_slave(context, atoi(argv[serial ? 5 : 4])) < 0)
         return 1;
     return ask(context);

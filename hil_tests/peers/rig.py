@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import tty
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from drivers.catalog.loader import load_product, points_of
+from drivers.catalog.loader import load_product
 from drivers.catalog.product import Product
 from drivers.driver import Counters, Driver, Nameplate
 from drivers.modbus.build import open_devices
@@ -26,7 +26,7 @@ from models.proposal import Setpoint
 
 ROOT = Path(__file__).parents[2]
 PEERS = ROOT / "build" / "peers"
-HOW = "install it with `make bench`"
+HOW = "install it with `sh tools/peers.sh`"
 BAUD = 115_200
 NS_PER_S = 1_000_000_000
 
@@ -153,19 +153,15 @@ class Sink:
 
 
 class Ours:
-    """One of our drivers on a link, started."""
+    """One of our drivers on a link."""
 
-    def __init__(self, stack: ExitStack, url: str, key: str, unit_id: int = 1, span_kw: float = 0.0) -> None:
+    def __init__(self, url: str, key: str, unit_id: int = 1, span_kw: float = 0.0) -> None:
         product = load_product(key)
         self.sink = Sink(product)
         self.events: list[str] = []
         nameplate = Nameplate(-span_kw, span_kw) if span_kw else None
-        spec = ModbusSpec("dev-1", "bat-1", key, url, unit_id, nameplate, self.sink)
+        self.spec = ModbusSpec(f"dev-{unit_id}", "bat-1", key, url, unit_id, nameplate, self.sink)
         self.driver: Driver
-        (self.driver,) = open_devices([spec], lambda *event: self.events.append(" ".join(map(str, event))))
-        assert len(points_of(product, "dev-1", "bat-1")) == len(self.sink.names)
-        self.driver.start()
-        stack.callback(self.driver.stop)
 
     def offer(self, p_kw: float, life_s: float = 60.0) -> None:
         """Give it a setpoint."""
@@ -176,14 +172,22 @@ class Ours:
         return any(code in event for event in self.events)
 
 
+def run(stack: ExitStack, *several: Ours) -> None:
+    """Start the drivers of one line; they end with ``stack``."""
+
+    def note(code: str, device: str, what: str) -> None:
+        for one in several:
+            if one.spec.name == device:
+                one.events.append(f"{code} {what}")
+
+    for one, driver in zip(several, open_devices([one.spec for one in several], note), strict=True):
+        one.driver = driver
+        driver.start()
+        stack.callback(driver.stop)
+
+
 def edge(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a verb of the CLI as a user does, without any controller of this machine."""
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder), "LANG": "C.UTF-8", "NO_COLOR": "1"}
     command = [sys.executable, "-m", "edge", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=60.0, env=environment, cwd=ROOT)
-
-
-def words_of(values: Sequence[bytes]) -> str:
-    """Return packed values as registers, big end first, as decimal words."""
-    data = b"".join(values)
-    return " ".join(str(int.from_bytes(data[i : i + 2], "big")) for i in range(0, len(data), 2))

@@ -138,6 +138,22 @@ def test_what_libmodbus_refuses_is_bad_and_the_rest_is_good(peer: Start, ours: D
     assert reader.driver.counters.online
 
 
+def test_a_dead_neighbour_on_the_line_costs_time_but_never_a_value(
+    peer: Start, neighbours: Callable[..., list[Ours]], wire: tuple[str, str]
+) -> None:
+    """libmodbus takes what follows an unanswered request of another unit for that unit's reply."""
+    master, end = wire
+    device = peer("server", "rtu", end, BAUD, 7, ALL)
+    device.tell("h 102 123")
+    link = f"rtu://{master}?baud={BAUD}"
+    dead, reader = neighbours(link, PCS, (6, 7))
+    until(lambda: reader.sink.get("p_kw") == pytest.approx(12.3), 30.0)
+    device.tell("h 102 124")
+    until(lambda: reader.sink.get("p_kw") == pytest.approx(12.4))
+    assert rounded(reader.sink.seen["p_kw"]) == {12.3, 12.4}
+    assert not dead.sink.seen["p_kw"]
+
+
 SHOWN = {
     "p_kw": -12.3, "q_kvar": 4.5, "dc_v": 768.1, "dc_a": -16.2, "igbt_degc": 41.7, "heartbeat": 65_535,
     "e_discharged_kwh": 123_456.7, "e_charged_kwh": 6553.6, "frequency_hz": 50.01, "p_set_kw": -150.0,

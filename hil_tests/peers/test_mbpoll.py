@@ -216,3 +216,15 @@ def test_edge_scan_finds_libmodbus_and_names_the_product(device: tuple[Program, 
     else:
         assert found[0]["any_unit"] is True  # libmodbus does not look at the unit id on TCP
     assert program.tell("writes") == "0"
+
+
+@pytest.mark.xfail(strict=True, reason="each id is asked once: libmodbus takes that for a reply")
+def test_edge_scan_finds_libmodbus_behind_ids_of_nobody(
+    peer: Start, wire: tuple[str, str], tmp_path: Path
+) -> None:
+    """libmodbus takes what follows an unanswered request of another unit for that unit's reply."""
+    master, end = wire
+    peer("server", "rtu", end, BAUD, 7, 65_536)
+    words = "scan", "rtu", master, "--baud", str(BAUD), "--parity", "N", "--ids", "4-8", "--json"
+    found = json.loads(edge(tmp_path, *words).stdout)["data"] or []
+    assert [one["unit_id"] for one in found] == [7]
