@@ -201,10 +201,25 @@ class _Rules:
                 for device, product in zip(serving, products, strict=True)
                 for part in _parts(product, device.unit, name, kind)
             )
+            if kind == "battery" and self._unguarded(name, serving):
+                yield (*where, "name"), self.say("no_alarms", name=name)
             for part in PARTS[kind]:
                 if count[part] != 1:
                     rule = "part_twice" if count[part] else "part_missing"
                     yield (*where, "name"), self.say(rule, part=part, name=name, count=count[part])
+
+    def _unguarded(self, name: str, serving: list[Any]) -> bool:
+        """Whether nothing reports alarms of a battery, and nobody has accepted that."""
+        accepted = any(
+            battery.name == name and battery.without_alarms for _, battery in self.sound.of("battery")
+        )
+        products = [self.products[device.product, device.variant or ""] for device in serving]
+        return not accepted and not any(
+            point.role.value == "alarm_level"
+            for product in products
+            if isinstance(product, Product)
+            for point in product.points
+        )
 
     def fleet(self) -> Found:
         for where, fleet in self.sound.of("fleet"):

@@ -86,6 +86,8 @@ class BatteryTable(Table):
     eff_discharge: Efficiency
     wear_cny_per_kwh: float = Field(ge=0, le=5)
     """Cost of ageing per kWh discharged."""
+    without_alarms: bool = False
+    """Accepts that no device reports alarms of the battery, because an inverter itself guards it."""
 
 
 class MeterTable(Table):

@@ -33,6 +33,8 @@ class Battery:
     """Index into the image by role; BMS roles and PCS roles in one table."""
     bms_points: Mapping[Role, int]
     """Roles that both devices have (state, heartbeat, alarm_level) as the BMS reports them."""
+    without_alarms: bool = False
+    """Nothing reports alarms of the battery, and the site accepts that; else it is never moved."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,8 @@ def bms(battery: Battery, seen: BatteryEstimate, last_kw: float) -> Interval:
     limits_kw = _limits(battery, seen)
     if limits_kw is None or seen.bms_state not in READY:
         return nothing(NAME)
-    share = factor(seen.bms_alarm)
+    accepted = battery.without_alarms and seen.bms_alarm is None
+    share = 1.0 if accepted else factor(seen.bms_alarm)
     allowed = Interval(-limits_kw[0] * share, limits_kw[1] * share, NAME, NAME)
     return allowed if unproven is None else allowed.narrow(unproven)
 

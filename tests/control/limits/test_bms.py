@@ -1,5 +1,6 @@
 """What the BMS allows. 100 A at 800 V are 80 kW of DC, so 76 kW arrive at the AC side when discharging."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -82,6 +83,19 @@ def test_table(changes: dict[str, Any], expected: tuple[float, float]) -> None:
     limit = bms(BATTERY, seen(**changes), 20.0)
     assert (limit.lo_kw, limit.hi_kw) == pytest.approx(expected)
     assert (limit.lo_by, limit.hi_by) == ("bms", "bms")
+
+
+WITHOUT = [
+    (None, FULL, "nobody reports alarms, and the site has accepted it"),
+    (float(AlarmLevel.DERATE), (-40.0, 38.0), "what is reported counts all the same"),
+    (float(AlarmLevel.STOP), ZERO, "also when it stops"),
+]
+
+
+@pytest.mark.parametrize(("level", "expected"), [r[:2] for r in WITHOUT], ids=[r[2] for r in WITHOUT])
+def test_a_battery_without_alarms(level: float | None, expected: tuple[float, float]) -> None:
+    limit = bms(replace(BATTERY, without_alarms=True), seen(bms_alarm=level), 20.0)
+    assert (limit.lo_kw, limit.hi_kw) == pytest.approx(expected)
 
 
 PROVING = [
