@@ -22,6 +22,8 @@ from models.units import seconds_to_ns
 
 READBACK_TOLERANCE = 1e-3
 """Of the nameplate: registers that are read may be coarser than those that are written."""
+RETRY_NS = 1_000_000_000
+"""After a failure a new wish waits for this, unless it is for less power."""
 SETTLE_NS = 1_000_000_000
 """A device may show what it was told this much later."""
 
@@ -56,6 +58,8 @@ class Writer:
         )
         self._steps = product.prepare
         self._step_ns = dict.fromkeys(range(len(self._steps)), 0)
+        self._told_steps: set[int] = set()
+        """Steps that are being repeated; told once."""
         self._signed = write is not None and any(row.value == "p_kw" for row in write.rows)
         self._tolerance_kw = READBACK_TOLERANCE * span_kw + _coarsest(write)
         self._judged: Setpoint | None = None
@@ -64,10 +68,18 @@ class Writer:
         self._shown: list[Request | None] = []
         """What each register was told last; None when that is not known."""
         self._due_ns: list[int] = []
-        self._wanted: tuple[Request, ...] = ()
+        self._asked_kw: float | None = None
+        self._heading: float | None = None
+        """Sign of the power that may be told as soon as one more register is written; None when unknown."""
         self._direction: float | None = None
         """Sign of the power that the device was told completely; None when that is not known."""
         self._halt_ns = 0
+        self._failed_kw = math.inf
+        """Size of the power whose write failed: less may be tried at once, other wishes after a pause."""
+        self._retry_ns = 0
+        self._now_ns = 0
+        self._good_ns = 0
+        """Until when the last setpoint that passed the door lives."""
         self._told: list[tuple[int, float]] = []
         """When the device was told which power completely; the last one and those of the last moment."""
         self._telling = False
@@ -95,6 +107,7 @@ class Writer:
     def failed(self, request: Request) -> None:
         """A write was refused or not confirmed: nobody knows what holds now, so the rest of it must wait."""
         self._halt_ns = max(self._due_ns, default=self._halt_ns)
+        self._failed_kw, self._retry_ns = abs(self._asked_kw or 0.0), self._now_ns + RETRY_NS
         self._shown, self._direction, self._told = [None] * len(self._shown), None, []
 
     def seen(self, now_ns: int) -> None:
@@ -104,7 +117,7 @@ class Writer:
         shows_kw = self._value_of(self._spec.readback)
         if math.isnan(shows_kw):
             return
-        told = [kw if self._signed else abs(kw) for _, kw in self._told]
+        told = [kw if self._signed else abs(kw) for _, kw in self._recent(now_ns)]
         differs = all(abs(shows_kw - kw) > self._tolerance_kw for kw in told)
         if differs and not self._mismatch:
             self._due_ns = [now_ns] * len(self._due_ns)
@@ -123,22 +136,22 @@ class Writer:
 
     def next(self, now_ns: int) -> Request | None:
         """Return what must be written now, and take it as written: only its refresh repeats it."""
-        self.next_ns = NEVER_NS
+        self.next_ns, self._now_ns = NEVER_NS, now_ns
         setpoint = self._mail.newest
         if setpoint is None:
             return None
         if setpoint.expires_ns <= now_ns:
             return self._lost(now_ns)
-        self._leaving = []
         p_kw = self._through_the_door(setpoint)
         if p_kw is None or self._spec is None:
-            return None
+            return self._lost(now_ns) if now_ns >= self._good_ns else None
+        self._good_ns, self._leaving = setpoint.expires_ns, []
         ready, step = self._prepare(now_ns)
         if not ready:
             return step
         self.next_ns = setpoint.expires_ns
         request = self._power(p_kw, now_ns, self._spec)
-        if request is None and self._p_kw is not None:
+        if request is None and self._p_kw is not None and now_ns >= self._halt_ns:
             return self._heartbeat(now_ns, self._spec)
         return request
 
@@ -168,10 +181,13 @@ class Writer:
             if math.isnan(value):
                 return False, None  # not known yet whether it is needed
             if not _wanted(step, value):
+                self._told_steps.discard(k)
                 continue
             if now_ns >= self._step_ns[k]:
                 self._step_ns[k] = now_ns + seconds_to_ns(step.again_s)
-                self._tell(EventCode.PREPARED, f"{step.name}, because {step.point} is {value:g}")
+                if k not in self._told_steps:
+                    self._told_steps.add(k)
+                    self._tell(EventCode.PREPARED, f"{step.name}, because {step.point} is {value:g}")
                 return False, self._setting.single(step.write, step.value)
             self.next_ns = self._step_ns[k]
             return False, None
@@ -189,8 +205,11 @@ class Writer:
             self._refuse(str(error))
             return None
         self._refusing = False
-        if wanted != self._wanted:
-            self._wanted, self._halt_ns = wanted, 0
+        if p_kw != self._asked_kw:  # the way over zero is no news
+            self._asked_kw = p_kw
+            self._halt_ns = 0 if abs(p_kw) < self._failed_kw else self._retry_ns
+        over_zero = p_kw == 0.0 or (self._setting.directed and self._turns(p_kw))
+        self._heading = None if over_zero else math.copysign(1.0, p_kw)
         if now_ns < self._halt_ns:
             self.next_ns = min(self.next_ns, self._halt_ns)
             return None
@@ -200,10 +219,18 @@ class Writer:
             return self._power(p_kw, now_ns, spec)
         if request is None:
             self._direction, self._telling = math.copysign(p_kw != 0.0, p_kw), False
+            self._failed_kw = math.inf
             if not self._told or self._told[-1][1] != p_kw:
-                self._told = [(ns, kw) for ns, kw in self._told if ns > now_ns - SETTLE_NS] + [(now_ns, p_kw)]
+                self._told = [*self._recent(now_ns), (now_ns, p_kw)]
             self.next_ns = min(self.next_ns, *self._due_ns)
         return request
+
+    def _recent(self, now_ns: int) -> list[tuple[int, float]]:
+        """Return what the device may still show: the last power, and each that ended in the last moment."""
+        ends = [ns for ns, _ in self._told[1:]]
+        return [
+            told for told, end in zip(self._told, [*ends, now_ns], strict=False) if end > now_ns - SETTLE_NS
+        ]
 
     def _turns(self, p_kw: float) -> bool:
         return p_kw != 0.0 and (self._direction is None or self._direction * p_kw < 0.0)
@@ -215,6 +242,7 @@ class Writer:
             if request != self._shown[i] or now_ns >= self._due_ns[i]:
                 self._shown[i], self._due_ns[i] = request, now_ns + seconds_to_ns(spec.refresh_s)
                 self._active = self._telling = True
+                self._direction = self._heading
                 return request
         return None
 
@@ -240,8 +268,12 @@ class Writer:
     def _lost(self, now_ns: int) -> Request | None:
         """Say what was configured for the loss, once; a failed write of it is repeated by the refresh."""
         if self._active:
-            self._active = False
-            self._leaving = self._last_words()
+            words = self._last_words()
+            if words is None:
+                self.next_ns = now_ns + RETRY_NS
+                return None
+            self._active, self._halt_ns = False, 0  # what failed before is no reason to wait
+            self._leaving = words
             self.forget()
         if not self._leaving or now_ns < self._halt_ns:
             self.next_ns = self._halt_ns if self._leaving else NEVER_NS
@@ -250,14 +282,15 @@ class Writer:
         self._halt_ns = now_ns + seconds_to_ns(self._spec.refresh_s)
         return self._leaving[0]
 
-    def _last_words(self) -> list[Request]:
+    def _last_words(self) -> list[Request] | None:
+        """Return what must be told; None while a point that it depends on is not known."""
         if self._on_loss == "device":
             return []
         try:
             words = self._setting.requests(0.0) if self._on_loss == "zero" else self._release.requests(0.0)
         except ValueError as error:
-            self._tell(EventCode.RELEASED, f"it cannot be told: {error}")
-            return []
+            self._refuse(f"the last words cannot be told yet: {error}")
+            return None
         self._tell(EventCode.RELEASED, f"the setpoint has expired: {self._on_loss}")
         return list(words)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.catalog.loader import load_product
-from drivers.catalog.product import Register, SetRow, WriteSpec
+from drivers.catalog.product import Register, SetRow, Step, WriteSpec
 from drivers.driver import Counters, Mail, Nameplate
 from drivers.modbus.event import EventCode
 from drivers.modbus.spec import ModbusSpec, on_loss_of
@@ -46,6 +46,11 @@ class Desk:
         self.writer = Writer(
             spec, product, self.mail, Counters(), lambda name: self.known.get(name, math.nan), self.tell
         )
+
+    def prepare(self, point: str, value: float) -> None:
+        """Give the device a step that is due while ``point`` has this value."""
+        step = Step("start", Register(6, 8), 1.0, point, frozenset({value}), False, 2.0)
+        self.writer._steps, self.writer._step_ns = (step,), {0: 0}
 
     def tell(self, code: EventCode, what: str) -> None:
         self.events.append(code)
@@ -142,14 +147,89 @@ def test_after_a_failure_the_rest_waits_for_the_refresh() -> None:
     assert desk.wait(10.0)[-2:] == [(DIRECTION, CHARGE), (POWER, 50)]
 
 
-def test_a_new_wish_does_not_wait_after_a_failure() -> None:
+def test_after_a_failure_less_is_tried_at_once_and_another_wish_after_a_pause() -> None:
     desk = Desk(SIGNED)
     desk.refuse = {POWER}
     desk.want(5.0)
     assert desk.work() == [(POWER, 50)]
-    desk.refuse = set()
     desk.want(6.0)
-    assert desk.work() == [(POWER, 60)]
+    assert desk.work() == []
+    desk.want(-4.0)
+    assert desk.work() == [(POWER, -40)], "less power is never kept waiting"
+    desk.want(7.0)
+    assert desk.work() == []
+    assert desk.wait(1.0) == [(POWER, 70)]
+
+
+def test_a_device_that_refuses_is_not_written_to_without_end() -> None:
+    """A constant wish is repeated by the refresh alone, a restless one about once a second."""
+    for restless in (0.0, 0.1):
+        desk = Desk(TURNING)
+        desk.refuse = {POWER}
+        for k in range(300):
+            desk.now_ns += S // 10
+            desk.want(50.0 + restless * (k % 7))
+            desk.work()
+        assert len(desk.log) <= (3 * 3 if not restless else 3 * 50), "30 s at ten wishes a second"
+
+
+def test_the_heartbeat_stops_while_setpoints_fail() -> None:
+    desk = Desk(replace(SIGNED, heartbeat=Register(6, 9), expires_s=30.0))
+    desk.want(80.0)
+    desk.work()
+    desk.refuse = {POWER}
+    desk.want(-10.0)
+    desk.work()
+    desk.log.clear()
+    desk.now_ns += S // 2
+    desk.want(-10.0)
+    assert desk.work() == [], "its own timer must be able to drop the old power"
+
+
+def test_a_sign_that_changes_in_the_middle_of_a_sequence_goes_over_zero() -> None:
+    desk = Desk(TURNING)
+    desk.want(0.0)
+    desk.work()
+    desk.want(50.0)
+    assert desk.work(most=2)[-1] == (POWER, 500)
+    desk.want(-3.0)
+    turned = desk.work()
+    assert turned.index((POWER, 0)) < turned.index((DIRECTION, CHARGE)) < turned.index((POWER, 30))
+
+
+def test_last_words_are_not_kept_waiting_by_an_older_failure() -> None:
+    desk = Desk(SIGNED)
+    desk.want(50.0, 1.5)
+    desk.work()
+    desk.refuse = {POWER}
+    desk.want(60.0, 1.0)
+    desk.wait(0.5)
+    desk.refuse = set()
+    assert desk.wait(0.6) == [(POWER, 0)]
+
+
+def test_last_words_that_depend_on_an_unknown_point_are_told_when_it_is_known() -> None:
+    rows = (SetRow(Register(6, POWER, "i16", 0.1), "p_kw", per="most_kw"),)
+    desk = Desk(WriteSpec(rows, 10.0), "zero", most_kw=100.0)
+    desk.want(50.0, 1.0)
+    assert desk.work() == [(POWER, 5)]
+    desk.known.clear()
+    assert desk.wait(1.0) == []
+    assert not desk.writer.idle
+    desk.known["most_kw"] = 100.0
+    assert desk.wait(1.0) == [(POWER, 0)]
+    assert desk.writer.idle
+
+
+def test_a_power_that_the_door_refuses_for_longer_than_the_last_one_lived_ends_it() -> None:
+    desk = Desk(SIGNED)
+    desk.want(80.0, 2.0)
+    desk.work()
+    desk.want(120.0, 100.0)
+    assert desk.wait(1.0) == []
+    assert desk.wait(1.0) == [(POWER, 0)]
+    desk.want(20.0)
+    assert desk.work() == [(POWER, 200)]
 
 
 LOSS = [
@@ -251,6 +331,38 @@ def test_a_reading_between_two_writes_accuses_nobody() -> None:
     assert desk.work() == []
     desk.writer.seen(desk.now_ns)
     assert desk.events == []
+
+
+def test_a_device_that_shows_its_setpoint_late_is_well() -> None:
+    """Also after a long constant: what was told until a moment ago may still be shown."""
+    desk = Desk(READ_BACK, p_set_kw=10.0)
+    desk.want(10.0)
+    desk.work()
+    desk.work()
+    desk.now_ns += 60 * S
+    desk.want(20.0)
+    desk.work()
+    desk.work()
+    desk.now_ns += S // 3
+    desk.writer.seen(desk.now_ns)
+    assert desk.events == []
+    desk.now_ns += S
+    desk.writer.seen(desk.now_ns)
+    assert desk.events == [EventCode.NOT_TAKEN]
+
+
+def test_a_step_that_the_device_ignores_is_told_once() -> None:
+    desk = Desk(SIGNED, state=1.0)
+    desk.prepare("state", 1.0)
+    desk.want(5.0, 1e6)
+    writes = [desk.wait(2.0) for _ in range(20)]
+    assert sum(map(len, writes)) == 20
+    assert desk.events == [EventCode.PREPARED]
+    desk.known["state"] = 3.0
+    desk.wait(1.0)
+    desk.known["state"] = 1.0
+    desk.wait(10.0)
+    assert desk.events == [EventCode.PREPARED] * 2
 
 
 def test_an_unknown_read_back_says_nothing() -> None:
