@@ -114,6 +114,8 @@ class Writer:
         """Compare what was written with what the device shows after it; once it is told again at once."""
         if self._spec is None or not self._spec.readback or not self._told or self._telling:
             return
+        if self._told[0][0] > now_ns - SETTLE_NS:
+            return  # it may still show what it was told before us
         shows_kw = self._value_of(self._spec.readback)
         if math.isnan(shows_kw):
             return
