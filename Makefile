@@ -4,7 +4,7 @@ BIN = .venv/bin
 KERNELS = $(wildcard cython_ext/*.pyx cython_ext/*.pxd)
 PACKAGES = aggregator cloud_link control cython_ext drivers edge examples models
 
-.PHONY: demo test test-slow check coverage bench clean
+.PHONY: demo test test-slow test-peers check coverage bench clean
 
 demo: .venv/ready
 	$(BIN)/edge demo --for 60s $(ARGS)
@@ -22,6 +22,11 @@ test-slow: .venv/ready
 # Then, for instance: .venv/bin/edge bench poll --json
 bench: .venv/ready
 	sh tools/peers.sh
+
+# Beside programs of other makes: libmodbus, mbpoll, pymodbus.simulator, node-opcua.
+test-peers: .venv/ready
+	sh tools/peers.sh
+	$(BIN)/python -m pytest -q -m peers hil_tests/peers $(ARGS)
 
 coverage: .venv/ready
 	$(BIN)/python -m coverage run -m pytest -q tests/control tests/cython_ext

@@ -162,6 +162,8 @@ class OpcUa:
                 self._failed(error)
             finally:
                 self._mark_lost()
+            if self._stop.is_set():
+                return  # a task group that fails forgets that it was cancelled
             failures = 0 if time.monotonic() - began_s > STEADY_S else failures + 1
             await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
             self.counters.reconnects += 1

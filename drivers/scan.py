@@ -17,12 +17,15 @@ from drivers.catalog.product import Product
 from drivers.dlt645.frames import read_address
 from drivers.identify import Identity, identify
 from drivers.modbus import frames
-from drivers.modbus.frames import READ_HOLDING, RTU_EXCEPTION
+from drivers.modbus.frames import READ_HOLDING, READ_INPUT_REGISTERS, RTU_EXCEPTION
 from drivers.modbus.line import LineLost, parse_url
 from drivers.modbus.link import Link, Station, link_to
 from drivers.talk import Direct, hold
 from models.errors import BadReply, ConfigError, DriverError, NoReply, Refused
 
+PROBE = 0x0300
+"""Where it is asked whether anybody is there, twice on serial lines: a device made with libmodbus that has heard
+a request to another unit takes what follows for that unit's reply, and at lower addresses stays out of step."""
 QUIET_S = 0.15
 """Longest wait for a unit of which nothing is known; ids without anybody cost this each."""
 TCP_WAIT_S = 0.4
@@ -110,7 +113,7 @@ def estimate_s(links: Sequence[str], ids: Sequence[int]) -> float:
     for link in links:
         endpoint = parse_url(link)
         wire_s = (8 + RTU_EXCEPTION + 2) * endpoint.byte_ns / 1e9
-        seconds += len(ids) * (wire_s + QUIET_S + OVERHEAD_S)
+        seconds += 2 * len(ids) * (wire_s + QUIET_S + OVERHEAD_S)
     return seconds
 
 
@@ -217,17 +220,19 @@ def _there(link: Link, unit: int, wait_s: float, url: str, step: Step = lambda _
     step(f"{url} {unit}")
     link.stations[unit] = _Quick(wait_s, wait_s)
     ask = Direct(link)
-    for _ in range(2):
+    for fn in (READ_HOLDING, READ_INPUT_REGISTERS):
         try:
-            ask(frames.read(unit, READ_HOLDING, 0, 1))
-        except Refused:
-            return True
-        except BadReply:
+            ask(frames.read(unit, fn, PROBE, 1))
+        except (Refused, BadReply) as error:
+            if isinstance(error, Refused):
+                return True
             continue  # an answer that came late to the one before, or a wrong parity: once more
         except LineLost:
             raise
         except DriverError:
-            return False
+            if not link.line.endpoint.serial_frames:
+                return False
+            continue  # a device made with libmodbus took it for another's reply: once more
         return True
     return False
 

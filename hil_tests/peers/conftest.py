@@ -13,16 +13,10 @@ from hil_tests.peers.rig import HOW, Ours, Program, run, serial_line
 HERE = Path(__file__).parent
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker; it stands here so that the folder can be taken as a whole."""
-    config.addinivalue_line("markers", "peers: needs programs of other makes (make test-peers)")
-
-
 def pytest_itemcollected(item: pytest.Item) -> None:
     """All tests of this folder need their own command."""
     if HERE in item.path.parents:
         item.add_marker("peers")
-        item.add_marker("slow")
 
 
 @pytest.fixture

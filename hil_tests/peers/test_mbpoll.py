@@ -218,7 +218,6 @@ def test_edge_scan_finds_libmodbus_and_names_the_product(device: tuple[Program, 
     assert program.tell("writes") == "0"
 
 
-@pytest.mark.xfail(strict=True, reason="each id is asked once: libmodbus takes that for a reply")
 def test_edge_scan_finds_libmodbus_behind_ids_of_nobody(
     peer: Start, wire: tuple[str, str], tmp_path: Path
 ) -> None:
