@@ -1,23 +1,21 @@
 """What must fit together in a catalog file, beyond each key by itself."""
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any, get_args
 
+from drivers.catalog import fit_write
+from drivers.catalog.fit_write import PLACES, Found, past_the_end
 from drivers.catalog.product import Derivation
-from drivers.catalog.schema import Place, PointRow, ProductFile, Step, Table
+from drivers.catalog.schema import Place, PointRow, ProductFile, Step, Table, TextRow
 from models.errors import Problem
 from models.point import AlarmLevel, Role, RunState
 
 CONTRADICTION = "CAT-004"
-WRITTEN = ("u16", "i16", "u32", "i32", "f32", "f64")
 NAMED = {Role.STATE: RunState, Role.ALARM_LEVEL: AlarmLevel}
 DERIVED = (("sum", 2), ("product", 2), ("ratio", 2), ("worst", 1))
 """Derivations, and from how many points at least."""
-PLACES = {"modbus": ("fn", "sunspec"), "sunspec": ("fn", "sunspec"), "opcua": ("node",), "dlt645": ("di",)}
-"""Which keys say where a value of a protocol lies."""
-Found = Iterator[tuple[str, str, str]]
-"""Key, what is wrong, what to do."""
+ALARMS = ("bit", "u16", "u32")
+"""Types whose every pattern a number of the image keeps, with bits that can be told apart."""
 
 
 def table_in(annotation: Any) -> type[Table] | None:
@@ -47,8 +45,7 @@ def check(file: ProductFile, key: str) -> list[Problem]:
     for i, row in enumerate(file.points):
         keep(f"points[{i}] ({row.name})", _point(file, row, [p.name for p in file.points[:i]]))
     for i, text in enumerate(file.texts):
-        if sum((text.fn is not None, bool(text.sunspec), bool(text.node), bool(text.di))) != 1:
-            keep(f"texts[{i}] ({text.name})", iter([("", "it must lie at exactly one place", "Correct it")]))
+        keep(f"texts[{i}] ({text.name})", _text(file, text))
     for i, rule in enumerate(file.identity):
         if sum(value is not None for _, value in rule) != 1:
             keep(f"identity[{i}]", iter([("", "a rule has exactly one key", "Write several rules")]))
@@ -57,6 +54,15 @@ def check(file: ProductFile, key: str) -> list[Problem]:
     for i, step in enumerate(file.prepare):
         keep(f"prepare[{i}] ({step.name})", _step(file, step))
     return found
+
+
+def _text(file: ProductFile, text: TextRow) -> Found:
+    places = [name for name in ("fn", "sunspec", "node", "di") if getattr(text, name)]
+    if len(places) != 1:
+        yield "", "it must lie at exactly one place", "Correct it"
+    elif places[0] not in PLACES[file.protocol]:
+        yield places[0], f"a product that speaks {file.protocol} has none", "Correct protocol or text"
+    yield from past_the_end(text.address, text.registers)
 
 
 def _names(file: ProductFile) -> Found:
@@ -117,8 +123,7 @@ def _coding(row: PointRow) -> Found:
         yield "mask", f"bits of {row.type} cannot be picked", "Use an unsigned type"
     if row.range and row.range[0] >= row.range[1]:
         yield "range", f"{list(row.range)} is not [lowest, highest]", "Correct it"
-    if row.alarm_bits and row.alarm_codes:
-        yield "alarm_bits", "a word has either bits or codes", "Keep one"
+    yield from _alarms(row)
     names = NAMED.get(Role(row.role))
     if names and not row.map and not row.worst:
         yield "map", f"role {row.role} needs a map of the vendor's codes", "Add it"
@@ -128,6 +133,19 @@ def _coding(row: PointRow) -> Found:
             yield f"map {code}", f"{word!r} is not known for role {row.role}", f"Known: {known}"
         if not isinstance(word, str) and names is not None:
             yield f"map {code}", f"role {row.role} wants names", f"Known: {', '.join(names.__members__)}"
+
+
+def _alarms(row: PointRow) -> Found:
+    """The word of the vendor must come through as it is: a changed one would show other alarms, or none."""
+    if not row.alarm_bits and not row.alarm_codes:
+        return
+    if row.alarm_bits and row.alarm_codes:
+        yield "alarm_bits", "a word has either bits or codes", "Keep one"
+    if row.type is not None and row.type not in ALARMS:
+        yield "type", f"alarms of {row.type} cannot be told apart", "Use u16 or u32; a wider word is several"
+    changed = row.scale != 1.0 or row.add or row.scale_by or row.sign_by or row.map
+    if changed or (row.alarm_bits and row.na):
+        yield "alarm_bits", "an alarm word is taken as it was read", "Remove scale, add, map, sign_by, na"
 
 
 def _register_read(row: PointRow) -> Found:
@@ -141,6 +159,10 @@ def _register_read(row: PointRow) -> Found:
             f"function {row.fn} does not read {row.type}",
             "bit goes with 1 and 2, the rest with 3 and 4",
         )
+    else:
+        yield from past_the_end(row.address, size := fit_write.width(row.type))
+        if any(pattern >> (16 * size) for pattern in row.na):
+            yield "na", f"a pattern is beyond {row.type}", "Correct it"
 
 
 def _scaling(file: ProductFile, row: Place) -> Found:
@@ -181,27 +203,23 @@ def _write(file: ProductFile) -> Found:
             yield key, f"there is no point {name!r}", "Add it, or name another"
     if any(point.part for point in file.points) and write.part not in {point.part for point in file.points}:
         yield "part", f"{write.part!r} is no part of the product", "Say which part takes the setpoint"
-    if all(not isinstance(row.value, str) for row in write.rows):
-        yield "set", "none of the rows takes the power", 'Give one the value "p_kw", "magnitude_kw", …'
+    yield from fit_write.setpoint(write)
     if any(isinstance(row.value, str) for row in write.release):
         yield "release", "it has no setpoint to write", "Write constants"
-    for i, row in enumerate((*write.rows, *write.release)):
-        for key, what, do in _register_written(file, row):
-            yield f"set[{i}] {key}", what, do
+    for name, rows in (("set", write.rows), ("release", write.release)):
+        for i, row in enumerate(rows):
+            yield from _under(f"{name}[{i}]", _written(file, row, *fit_write.values(row)))
     if write.heartbeat is not None:
-        for key, what, do in _register_written(file, write.heartbeat):
-            yield f"heartbeat {key}", what, do
+        yield from _under("heartbeat", _written(file, write.heartbeat))
+        yield from _under("heartbeat", fit_write.heartbeat(write.heartbeat))
 
 
-def _register_written(file: ProductFile, row: Place) -> Found:
-    if sum((row.fn is not None, bool(row.sunspec), bool(row.node))) != 1:
-        yield "", "it must lie at exactly one place", "Give fn and address, sunspec, or node"
-    elif row.fn is not None:
-        kind = row.type or "u16"
-        if row.address is None:
-            yield "address", "address is missing", "Add it"
-        if row.fn not in (6, 16) or kind not in WRITTEN or (row.fn == 6 and not kind.endswith("16")):
-            yield "fn", f"function {row.fn} does not write {kind}", "6 writes 16 bits, 16 any"
+def _under(where: str, found: Found) -> Found:
+    return ((f"{where} {key}".rstrip(), what, do) for key, what, do in found)
+
+
+def _written(file: ProductFile, row: Place, *holds: float) -> Found:
+    yield from fit_write.register(file, row, *holds)
     yield from _scaling(file, row)
 
 
@@ -215,5 +233,4 @@ def _step(file: ProductFile, step: Step) -> Found:
     for word in (*step.when.among, *step.when.none_of):
         if isinstance(word, str) and (names is None or word not in names.__members__):
             yield "when", f"{word!r} is not a value of that point", "Use a number or a state name"
-    for key, what, do in _register_written(file, step.write):
-        yield f"write {key}", what, do
+    yield from _under("write", _written(file, step.write, step.value))

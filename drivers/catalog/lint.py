@@ -206,6 +206,10 @@ def _written(product: Product) -> Iterator[Finding]:
             "it takes setpoints but shows no power",
             "Give the power of that part its role",
         )
+    kw = [write.clamp_charge, write.clamp_discharge, *(row.per for row in write.rows)]
+    for spec in product.points:
+        if spec.name in kw and spec.symbol != "kW":
+            yield "error", f"points {spec.name}", f"power is held against it, not {spec.symbol!r}", "Scale it"
     if not write.readback:
         yield (
             "warning",

@@ -1,6 +1,5 @@
 """From a power to the writes that ask a device for it; the catalog says which registers, in which order."""
 
-import math
 from collections.abc import Callable, Sequence
 
 from cython_ext.registers import KINDS, encode
@@ -8,6 +7,8 @@ from drivers.catalog.product import Register, SetRow
 from drivers.modbus import frames
 from drivers.modbus.frames import Request
 
+EXPONENT_MAX = 10
+"""Of the decimal exponents that a device may tell; SunSpec's scale factors have the same bounds."""
 ValueOf = Callable[[str], float]
 """Returns the present value of a point by its name, NaN when it is not known."""
 
@@ -55,9 +56,10 @@ class Setting:
     def _coded(self, register: Register, value: float) -> bytes:
         scale = register.scale
         if register.power_of_ten:
-            scale *= 10.0 ** self._value_of(register.power_of_ten)
-            if not math.isfinite(scale):
+            exponent = self._value_of(register.power_of_ten)
+            if not abs(exponent) <= EXPONENT_MAX:  # also when it is not known
                 raise ValueError(f"{register.power_of_ten} is not known")
+            scale *= 10.0**exponent
         kind = KINDS.index(register.type)
         return encode(value, kind, scale, register.low_word_first, register.byte_swap)
 

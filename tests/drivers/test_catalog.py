@@ -113,6 +113,198 @@ def test_a_fault_is_named_with_its_place_and_a_remedy(tmp_path: Path, old: str, 
     assert all(problem.startswith("acme/x") for problem in found)
 
 
+SET = 'set = [{ fn = 6, address = 9, type = "i16", scale = 0.1, value = "p_kw" }]'
+"""The line of GOOD that gives the setpoint."""
+P_KW = SET[7:-1]
+BY_SIGN = "{ fn = 6, address = 8, value = { charge = 1, discharge = 2, zero = 0 } }"
+STATE = 'type = "u16", poll = "normal", map = { 0x1 = "OFF" } },'
+CODES = 'alarm_codes = { 0 = ["NONE", "a"] } },'
+WORD = STATE + '\n  { name = "word", fn = 3, address = 20, type = "u16"'
+
+WRONG_PLACE_OR_DIRECTION = [
+    # what is wrong, what is replaced, by what, what the problem says
+    ("no direction", SET, 'set = [{ fn = 6, address = 9, value = "magnitude_kw" }]', "which way"),
+    (
+        "charge and discharge look alike",
+        SET,
+        f'set = [{BY_SIGN.replace("2", "1")}, {{ fn = 6, address = 9, value = "magnitude_kw" }}]',
+        "which way",
+    ),
+    ("half a power", SET, 'set = [{ fn = 6, address = 9, value = "discharge_kw" }]', "which way"),
+    (
+        "two ways at once",
+        SET,
+        f'set = [{P_KW}, {{ fn = 6, address = 7, value = "charge_kw" }}]',
+        "which way",
+    ),
+    ("the power twice in one register", SET, f"set = [{P_KW}, {P_KW}]", "written twice"),
+    ("a mode over the power", SET, f"set = [{P_KW}, {{ fn = 6, address = 9, value = 1 }}]", "written twice"),
+    (
+        "two powers that overlap",
+        SET,
+        'set = [{ fn = 16, address = 9, type = "u32", value = "charge_kw" }, '
+        '{ fn = 16, address = 10, type = "u32", value = "discharge_kw" }]',
+        "written twice",
+    ),
+    ("no sign", SET, SET.replace("i16", "u16"), "does not fit into u16"),
+    ("the sign of a register without type", SET, SET.replace('type = "i16", ', ""), "does not fit into u16"),
+    (
+        "a charge power that is never positive",
+        SET,
+        'set = [{ fn = 6, address = 9, scale = -0.1, value = "charge_kw" }, '
+        '{ fn = 6, address = 7, value = "discharge_kw" }]',
+        "does not fit into u16",
+    ),
+    ("an OPC UA node in Modbus", SET, 'set = [{ node = ["A"], value = "p_kw" }]', "speaks modbus has none"),
+    (
+        "an OPC UA node in what is prepared",
+        "write = { fn = 6, address = 10 }",
+        'write = { node = ["A"] }',
+        "speaks modbus has none",
+    ),
+    (
+        "a text at an OPC UA node",
+        "points = [",
+        'texts = [{ name = "sn", node = ["A"] }]\npoints = [',
+        "speaks modbus has none",
+    ),
+    (
+        "a scale that is not a power of ten",
+        SET,
+        SET.replace("value", 'scale_by = { point = "p_kw", how = "factor" }, value'),
+        "power_of_ten",
+    ),
+    ("a constant too large", SET, f"set = [{P_KW}, {{ fn = 6, address = 8, value = 70000 }}]", "not fit"),
+    ("half a count", SET, f"set = [{P_KW}, {{ fn = 6, address = 8, value = 0.5 }}]", "does not fit"),
+    ("a code too large", SET, f"set = [{P_KW}, {BY_SIGN.replace('2', '65536')}]", "does not fit"),
+    ("too large a value to prepare", "value = 1\n", "value = 70000\n", "does not fit"),
+    ("too large a release", SET, f"{SET}\nrelease = [{{ fn = 6, address = 9, value = -1 }}]", "does not fit"),
+    (
+        "a heartbeat with a sign",
+        SET,
+        f'{SET}\nheartbeat = {{ fn = 6, address = 3, type = "i16" }}',
+        "a heartbeat",
+    ),
+    (
+        "a heartbeat in tenths",
+        SET,
+        f"{SET}\nheartbeat = {{ fn = 6, address = 3, scale = 0.1 }}",
+        "a heartbeat",
+    ),
+    ("to all at once", SET, SET.replace("value", "unit_id = 0, value"), "every device"),
+    (
+        "prepare all at once",
+        "write = { fn = 6, address = 10 }",
+        "write = { fn = 6, address = 10, unit_id = 0 }",
+        "every device",
+    ),
+    (
+        "a written value past the end",
+        SET,
+        'set = [{ fn = 16, address = 65535, type = "f32", value = "p_kw" }]',
+        "past the last register",
+    ),
+    (
+        "a point past the end",
+        'address = 1, type = "i16"',
+        'address = 65535, type = "i32"',
+        "past the last register",
+    ),
+    (
+        "a text past the end",
+        "points = [",
+        'texts = [{ name = "sn", fn = 3, address = 65530, registers = 8 }]\npoints = [',
+        "past the last register",
+    ),
+    (
+        "alarm bits that a float cannot carry",
+        STATE,
+        WORD.replace('20, type = "u16"', '20, type = "u64", alarm_bits = { 0 = ["TRIP", "a"] } },'),
+        "alarms of u64",
+    ),
+    (
+        "alarms with a sign",
+        STATE,
+        WORD.replace('20, type = "u16"', '20, type = "i16"') + ", " + CODES,
+        "alarms of i16",
+    ),
+    ("alarm codes in tenths", STATE, WORD + ', scale = 0.1, ' + CODES, "as it was read"),
+    ("alarm codes moved", STATE, WORD + ', add = 1, ' + CODES, "as it was read"),
+    ("alarm codes mapped", STATE, WORD + ', map = { 1 = 0 }, ' + CODES, "as it was read"),
+    (
+        "alarm codes with a sign of their own",
+        STATE,
+        WORD + ', sign_by = { point = "p_kw", minus = [1] }, ' + CODES,
+        "as it was read",
+    ),
+    (
+        "alarm bits that are not there",
+        STATE,
+        WORD + ', na = 1, alarm_bits = { 0 = ["TRIP", "a"] } },',
+        "as it was read",
+    ),
+    ("a pattern that is never read", 'poll = "fast"', 'poll = "fast", na = "0x18000"', "beyond i16"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("why", "old", "new", "says"),
+    WRONG_PLACE_OR_DIRECTION,
+    ids=[row[0] for row in WRONG_PLACE_OR_DIRECTION],
+)
+def test_what_would_move_power_the_wrong_way_is_refused(
+    tmp_path: Path, why: str, old: str, new: str, says: str
+) -> None:
+    assert old in GOOD
+    found = problems(tmp_path, GOOD.replace(old, new))
+    assert any(says in problem for problem in found), found
+    assert len(found) == 1, "told once"
+
+
+WAYS = [
+    ("signed", SET),
+    ("a float", SET.replace("fn = 6", "fn = 16").replace("i16", "f32")),
+    (
+        "a power each way",
+        'set = [{ fn = 16, address = 9, type = "u32", value = "charge_kw" }, '
+        '{ fn = 16, address = 11, type = "u32", value = "discharge_kw" }]',
+    ),
+    ("magnitude and direction", f'set = [{BY_SIGN}, {{ fn = 6, address = 9, value = "magnitude_kw" }}]'),
+    ("direction last", f'set = [{{ fn = 6, address = 9, value = "magnitude_kw" }}, {BY_SIGN}]'),
+    ("signed, and on or off", f"set = [{BY_SIGN.replace('2', '1')}, {P_KW}]"),
+    (
+        "the exponent is read",
+        SET.replace("value", 'scale_by = { point = "p_kw", how = "power_of_ten" }, value'),
+    ),
+    (
+        "two limits, each with its own sign",
+        f"set = [{P_KW}, {P_KW.replace('9', '8').replace('0.1', '-0.1')}]",
+    ),
+    (
+        "a constant whose exponent is read",
+        f"set = [{P_KW}, {{ fn = 6, address = 8, value = 1e6, "
+        'scale_by = { point = "p_kw", how = "power_of_ten" } }]',
+    ),
+    ("a wide heartbeat", f'{SET}\nheartbeat = {{ fn = 16, address = 3, type = "u32" }}'),
+]
+
+
+@pytest.mark.parametrize(("why", "text"), WAYS, ids=[row[0] for row in WAYS])
+def test_every_honest_way_to_tell_the_power_is_taken(tmp_path: Path, why: str, text: str) -> None:
+    assert read(tmp_path, GOOD.replace(SET, text)).write
+
+
+def test_a_product_file_of_a_site_is_held_to_what_the_lint_calls_an_error(tmp_path: Path) -> None:
+    """Nobody reviews those; a power in W or a charge in % would be a thousand times what it is."""
+    path = tmp_path / "x.toml"
+    path.write_text(GOOD)
+    with pytest.raises(ConfigError, match="role p_kw is in kW"):
+        load_product(str(path))
+    path = tmp_path / "y.toml"
+    path.write_text((FOLDER / "yunchu/pcs100.toml").read_text())
+    assert load_product(str(path)).points
+
+
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     text = GOOD.replace("fn = 3, address = 1", "fn = 3, adress = 1").replace(
         "refresh_s = 1.0", "refresh_s = -1"

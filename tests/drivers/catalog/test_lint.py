@@ -50,6 +50,7 @@ ROWS = [
     ('readback = "p_set_kw"', "", "warning", "nothing shows what was written"),
     ("expires_s = 3.0", "", "warning", "no dead-man time"),
     ("expires_s = 3.0", "expires_s = 1.5", "error", "one loss is too much"),
+    ("expires_s = 3.0", 'expires_s = 3.0\nclamp = { charge = "fault_word" }', "error", "held against it"),
     ('role = "p_kw", symbol', "symbol", "error", "shows no power"),
 ]  # fmt: skip
 

@@ -92,6 +92,13 @@ def test_what_depends_on_an_unknown_point_is_not_written(missing: str, value: fl
         pdus(rows, 10.0, values.__getitem__)
 
 
+@pytest.mark.parametrize("exponent", [400.0, -400.0, 11.0, -11.0, math.inf])
+def test_an_exponent_that_no_device_means_is_not_known(exponent: float) -> None:
+    rows = [row("p_kw", type="i16", power_of_ten="sf")]
+    with pytest.raises(ValueError, match="sf is not known"):
+        pdus(rows, 10.0, {"sf": exponent}.__getitem__)
+
+
 def test_what_the_register_cannot_hold_is_not_written() -> None:
     with pytest.raises(ValueError, match="does not fit"):
         pdus([row("magnitude_kw", scale=0.001)], 70.0)
