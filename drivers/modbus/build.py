@@ -1,9 +1,9 @@
 """From specifications to devices: one thread and one open request per line."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from drivers.catalog.loader import load_product
-from drivers.catalog.product import LinkSpec, Product
+from drivers.catalog.product import LinkSpec, PointSpec, Product, Register, TextSpec
 from drivers.driver import Driver
 from drivers.modbus.device import ModbusDevice, Search
 from drivers.modbus.event import OnEvent
@@ -51,9 +51,19 @@ def _device(spec: ModbusSpec, link: Link, poller: LinkPoller, on_event: OnEvent)
         raise _problem(spec, f"{spec.product} speaks {product.protocol}", "Use a product of this line")
     if spec.unit_id not in units:
         raise _problem(spec, f"unit number {spec.unit_id} cannot be", f"Use {units[0]} to {units[-1]}")
-    for unit_id in (spec.unit_id, *(p.unit_id for p in product.points if p.unit_id is not None)):
+    for unit_id in {spec.unit_id, *_others(product)}:
         link.stations.setdefault(unit_id, _station(product.link))
     return ModbusDevice(spec, product, poller, on_event, cost_on(link.line.endpoint), _search(spec, product))
+
+
+def _others(product: Product) -> Iterator[int]:
+    """Yield the unit ids beside its own under which a device is read or written."""
+    places: list[PointSpec | TextSpec | Register] = [*product.points, *product.texts]
+    places += [step.write for step in product.prepare]
+    if write := product.write:
+        places += [row.register for row in (*write.rows, *write.release)]
+        places += [write.heartbeat] if write.heartbeat else []
+    yield from (place.unit_id for place in places if place.unit_id is not None)
 
 
 def _meter(spec: ModbusSpec, link: RtuLink, poller: LinkPoller, on_event: OnEvent) -> Driver:
