@@ -122,6 +122,7 @@ def shared(bench: Any, meter: Meter, tmp_path: Any) -> Shared:
     return Shared(bench, meter, tmp_path)
 
 
+@pytest.mark.slow
 def test_all_are_right_also_after_one_of_them_was_late(shared: Shared) -> None:
     """Every way of being late: so that its reply comes into the drain, or into the next one's turn."""
     shared.bench.eventually(shared.right)
