@@ -35,7 +35,7 @@ when = { point = "state", is = [0] }
 
 
 def test_every_unit_id_that_is_read_or_written_has_its_times_on_the_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bench
 ) -> None:
     """A unit that the line does not know would end its thread at the first write."""
     (tmp_path / "own.toml").write_text(OWN)
