@@ -24,8 +24,9 @@ from drivers.talk import Direct, hold
 from models.errors import BadReply, ConfigError, DriverError, NoReply, Refused
 
 PROBE = 0x0300
-"""Where it is asked whether anybody is there, twice on serial lines: a device made with libmodbus that has heard
-a request to another unit takes what follows for that unit's reply, and at lower addresses stays out of step."""
+"""Where it is asked whether anybody is there, twice on serial lines: a device made with libmodbus that has
+heard a request to another unit takes what follows for that unit's reply, and at lower addresses stays out of
+step."""
 QUIET_S = 0.15
 """Longest wait for a unit of which nothing is known; ids without anybody cost this each."""
 TCP_WAIT_S = 0.4

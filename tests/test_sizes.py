@@ -19,8 +19,8 @@ SILENT = (
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER,
 )  # fmt: skip
 CORE_MAX = 4_000
-"""Lines of code of everything that the controller process imports, configuration and catalog included, without
-the protocol drivers: each of those is an afternoon of its own."""
+"""Lines of code of everything that the controller process imports, configuration and catalog included,
+without the protocol drivers: each of those is an afternoon of its own."""
 PROTOCOL_MAX = 2_500
 """Lines of code of each protocol driver."""
 PROTOCOLS = ("drivers/modbus", "drivers/sunspec", "drivers/dlt645")

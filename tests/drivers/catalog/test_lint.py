@@ -77,9 +77,9 @@ def test_each_mistake_is_found(tmp_path: Path, old: str, new: str, severity: str
 def test_an_alarm_that_nobody_understands_forbids_control(tmp_path: Path) -> None:
     level = '  { name = "alarm_level", role = "alarm_level", poll = "fast", worst = ["fault_word"] },\n'
     text = GOOD.replace(level, "").replace(', alarm_bits = { 0 = ["STOP", "hot"] }', "")
-    whats = {p.what: p.severity for p in found(tmp_path, text)}
-    assert whats["an alarm that nobody understands, on a product that takes setpoints"] == "error"
-    assert whats["it takes setpoints but shows no alarm level"] == "warning"
+    severities = {p.what: p.severity for p in found(tmp_path, text)}
+    assert severities["an alarm that nobody understands, on a product that takes setpoints"] == "error"
+    assert severities["it takes setpoints but shows no alarm level"] == "warning"
 
 
 def test_a_busy_line_is_worth_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
