@@ -19,7 +19,7 @@ from drivers.modbus.job import NEVER_NS, Job
 from drivers.modbus.line import LineLost
 from drivers.modbus.plan import TCP, Cost
 from drivers.modbus.polled import Polled
-from drivers.modbus.presence import BACKOFF_NS, Presence
+from drivers.modbus.presence import BACKOFF_NS, Presence, Writes
 from drivers.modbus.spec import ModbusSpec
 from drivers.modbus.writer import Writer
 from models.errors import BadReply, DriverError, Refused
@@ -112,7 +112,7 @@ class ModbusDevice:
         """The next question of the search; None when it is over."""
         self._again_ns = NEVER_NS
         """When to look again for parts that were silent."""
-        self._write_failing = False
+        self._writes = Writes(self._tell)
         self._mail = Mail()
         self._adopt(product, ())
         self._look()
@@ -306,14 +306,10 @@ class ModbusDevice:
     def _write_answered(self, request: Request, now_ns: int) -> None:
         self.counters.writes += 1
         self._writer.confirmed(request, now_ns)
-        if self._write_failing:
-            self._write_failing = False
-            self._tell(EventCode.WRITE_BACK, "writes are confirmed again")
+        self._writes.confirmed(now_ns)
 
     def _write_failed(self, request: Request, error: DriverError, now_ns: int) -> None:
         self._writer.failed(request)
         what = f"write {request.pdu.hex()}: {error}"
-        if not self._write_failing:
-            self._write_failing = True
-            self._tell(EventCode.WRITE_FAILED, what)
+        self._writes.failed(what, now_ns)
         self._presence.failed(what, error, now_ns)

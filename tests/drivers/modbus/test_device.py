@@ -8,6 +8,7 @@ import pytest
 
 from drivers.catalog.loader import load_product
 from drivers.driver import Nameplate
+from drivers.modbus import presence
 from drivers.modbus.build import open_devices
 from drivers.modbus.event import EventCode
 from drivers.modbus.spec import ModbusSpec
@@ -337,7 +338,8 @@ def test_offer_is_quick_and_stop_ends_the_thread(bench) -> None:
     pcs.stop()
 
 
-def test_a_fault_in_the_sink_does_not_end_the_thread(bench, caplog) -> None:
+def test_a_fault_in_the_sink_does_not_end_the_thread(bench, caplog, monkeypatch) -> None:
+    monkeypatch.setattr(presence, "FAULT_NS", 10_000_000)
     rig, _ = pcs_rig(bench, bench.Peer(values=dict(READY)))
     bench.eventually(lambda: rig.online("pcs"))
     sink = rig.sinks["pcs"]
