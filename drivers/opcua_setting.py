@@ -28,6 +28,10 @@ WHOLE = {
 BUILT_IN = {f"i={kind.value}": kind for kind in ua.VariantType}
 """Types by the node id that names them (OPC 10000-6 5.1.2)."""
 SINGLE = Struct("<f")
+MOST_DIGITS = 10.0
+"""A power of ten beyond it is no scale (SunSpec allows as much)."""
+LEAST = 1e-9
+"""A whole that is smaller is none."""
 UNREADABLE = frozenset({StatusCodes.BadNotReadable, StatusCodes.BadUserAccessDenied})
 
 
@@ -119,7 +123,8 @@ def wanted(row: SetRow, p_kw: float, value_of: ValueOf) -> float:
     """Return what a row is to say for ``p_kw`` (discharge +), in the units of its node.
 
     Raises:
-        ValueError: a point on which it depends is not known.
+        ValueError: a point on which it depends is not known, or says what would turn the power round
+            or lead beyond reason.
     """
     value = {
         "constant": row.constant,
@@ -130,13 +135,20 @@ def wanted(row: SetRow, p_kw: float, value_of: ValueOf) -> float:
         "p_kw": p_kw,
     }[row.value]
     scale = row.register.scale
-    if row.register.power_of_ten:
-        scale *= 10.0 ** value_of(row.register.power_of_ten)
-    if row.per:
-        scale *= value_of(row.per)
-    if not (math.isfinite(scale) and scale):
-        raise ValueError(f"{row.per or row.register.power_of_ten} is not known")
+    if name := row.register.power_of_ten:
+        scale *= 10.0 ** _known(name, value_of, -MOST_DIGITS, MOST_DIGITS)
+    if name := row.per:
+        scale *= _known(name, value_of, LEAST, math.inf)
     return value / scale
+
+
+def _known(name: str, value_of: ValueOf, lo: float, hi: float) -> float:
+    value = value_of(name)
+    if math.isnan(value):
+        raise ValueError(f"{name} is not known")
+    if not (lo <= value <= hi and math.isfinite(value)):
+        raise ValueError(f"{name} is {value:g}")
+    return value
 
 
 async def put(client: Client, target: Target, raw: Raw) -> None:

@@ -38,7 +38,7 @@ from models.units import NS_PER_S, seconds_to_ns
 TICK_S = 0.02
 """A setpoint waits at most this long before it is sent."""
 AGAIN_NS = NS_PER_S
-"""After a refused write."""
+"""After a refused write: so long nothing is written, whatever else is wanted."""
 SETTLE_NS = NS_PER_S
 """A device may show what it was told this much later."""
 TOLERANCE = 1e-3
@@ -89,14 +89,18 @@ class Writer:
         self._failing = False
         self._mismatch = False
         self._beat = 0
+        self._beat_refused = False
+        self._leave_ns = 0
+        """The last words are not tried before."""
         self._forget()
 
     def _forget(self) -> None:
         """What the device was told before counts for nothing."""
         self._shown: Values = ()
         self._p_kw: float | None = None
+        """What the device was told completely; None when that is not known."""
         self._told: list[tuple[int, float, Values]] = []
-        """What it was told completely and when; the last one and those of the last moment."""
+        """What it was told completely and when; the last one and those replaced in the last moment."""
         self._refresh_ns = self._beat_ns = self._halt_ns = self._check_ns = 0
 
     async def look_up(self, client: Client, uri: str, limits: Limits) -> None:
@@ -121,17 +125,19 @@ class Writer:
         """Write what is due now."""
         now_ns = time.monotonic_ns()
         setpoint = self._mail.newest
-        if setpoint is None or now_ns < self._halt_ns or not self._targets:
+        if setpoint is None or not self._targets:
             return
         try:
             p_kw = self._through_the_door(setpoint, now_ns)
-            if p_kw is not None:
+            if p_kw is None:
+                if self._held_until_ns and now_ns >= max(self._held_until_ns, self._leave_ns):
+                    self._leave_ns = now_ns + AGAIN_NS
+                    await self.release(client)
+            elif now_ns >= self._halt_ns:
                 await self._follow(client, self._clamped(p_kw), setpoint.expires_ns)
-            elif self._held_until_ns and now_ns >= self._held_until_ns:
-                await self.release(client)
         except (Refused, BadReply, ValueError) as error:
             self._forget()
-            self._halt_ns = now_ns + AGAIN_NS
+            self._halt_ns = time.monotonic_ns() + AGAIN_NS
             self._failed(str(error))
 
     async def release(self, client: Client) -> None:
@@ -143,6 +149,7 @@ class Writer:
             self._counters.writes += 1
         self._held_until_ns = 0
         self._forget()
+        self._succeeded()
         how = "it was handed back" if self._spec.release else "the product has no words for that"
         self._tell(EventCode.RELEASED, f"no setpoint lives: {how}")
 
@@ -191,19 +198,21 @@ class Writer:
             turns = self._p_kw is None or self._p_kw * p_kw < 0.0
             if self._directed and turns and p_kw != 0.0:
                 # no moment with the old power in the new direction
-                await self._write(client, self._values(self._spec.rows, 0.0), expires_ns)
-            if not await self._write(client, values, expires_ns):
+                zero = self._values(self._spec.rows, 0.0)
+                if not await self._write(client, 0.0, zero, expires_ns):
+                    return
+            if not await self._write(client, p_kw, values, expires_ns):
                 return
-            self._shown, self._p_kw = values, p_kw
+            self._shown = values
             self._refresh_ns = now_ns + seconds_to_ns(self._spec.refresh_s)
-            self._remember(now_ns, p_kw, values)
             self._succeeded()
         await self._heartbeat(client, time.monotonic_ns(), expires_ns)
         if now_ns >= self._check_ns:
             await self._check(client, now_ns)
 
-    async def _write(self, client: Client, values: Values, expires_ns: int) -> bool:
+    async def _write(self, client: Client, p_kw: float, values: Values, expires_ns: int) -> bool:
         """Write in this order, each only while the setpoint lives; False when it has expired meanwhile."""
+        self._p_kw = None
         for target, raw in values:
             now_ns = time.monotonic_ns()
             if now_ns >= expires_ns:
@@ -213,14 +222,22 @@ class Writer:
             await put(client, target, raw)
             self._counters.writes += 1
             self._wear.wrote(now_ns)
+        self._p_kw = p_kw
+        self._remember(p_kw, values)
         return True
 
-    def _remember(self, now_ns: int, p_kw: float, values: Values) -> None:
+    def _remember(self, p_kw: float, values: Values) -> None:
+        now_ns = time.monotonic_ns()
         if not self._told:
             self._check_ns = now_ns + SETTLE_NS
         if not self._told or self._told[-1][2] != values:
-            recent = [told for told in self._told[:-1] if told[0] > now_ns - 2 * SETTLE_NS]
-            self._told = [*recent, *self._told[-1:], (now_ns, p_kw, values)]
+            self._told = [*self._recent(now_ns), (now_ns, p_kw, values)]
+
+    def _recent(self, now_ns: int) -> list[tuple[int, float, Values]]:
+        """Return what the device may still show: the last, and each that was replaced in the last moment."""
+        ends = [ns for ns, _, _ in self._told[1:]]
+        pairs = zip(self._told, [*ends, now_ns], strict=False)
+        return [told for told, end in pairs if end > now_ns - SETTLE_NS]
 
     async def _heartbeat(self, client: Client, now_ns: int, expires_ns: int) -> None:
         """Count up, or toggle, while the setpoint lives."""
@@ -230,32 +247,46 @@ class Writer:
         self._beat_ns = now_ns + seconds_to_ns(self._spec.refresh_s)
         self._beat = (self._beat + 1) % BEATS
         target = self._targets[register.node]
-        await put(client, target, beat(self._beat, target))
+        try:
+            await put(client, target, beat(self._beat, target))
+        except (Refused, BadReply) as error:  # no reason to doubt the setpoint
+            self._counters.refused += 1
+            if not self._beat_refused:
+                self._tell(EventCode.WRITE_FAILED, f"the heartbeat: {error}")
+            self._beat_refused = True
+            return
         self._counters.writes += 1
+        if self._beat_refused:
+            self._tell(EventCode.WRITE_BACK, "the heartbeat is confirmed again")
+        self._beat_refused = False
 
     async def _check(self, client: Client, now_ns: int) -> None:
         """Read back; what differs from all that was told lately is an event, and is written again at once."""
         self._check_ns = now_ns + SETTLE_NS
         targets = [target for target, _ in self._shown if target.readable]
-        what = self._difference(targets, await read_back(client, targets))
+        try:
+            what = self._difference(targets, await read_back(client, targets), now_ns)
+        except BadReply as error:
+            what = f"it does not read back: {error}"
         if what and not self._mismatch:
             self._tell(EventCode.NOT_TAKEN, what)
         elif self._mismatch and not what:
             self._tell(EventCode.TAKEN, "what is written reads back again")
         self._mismatch = bool(what)
-        if what:
+        if what and not self._wear.spent:
             self._refresh_ns = 0
 
-    def _difference(self, targets: Sequence[Target], found: Sequence[object]) -> str:
+    def _difference(self, targets: Sequence[Target], found: Sequence[object], now_ns: int) -> str:
         """Say what is not as it was told; empty when everything is."""
+        recent = self._recent(now_ns)
         for target, value in zip(targets, found, strict=True):
-            told = [raw for _, _, values in self._told for at, raw in values if at == target]
+            told = [raw for _, _, values in recent for at, raw in values if at == target]
             if not any(same(value, raw) for raw in told):
                 return f"{target.name} reads {value}, written was {told[-1]}"
-        name, last_kw = self._spec.readback, self._told[-1][1]
+        name, last_kw = self._spec.readback, recent[-1][1]
         shows_kw = self._value_of(name) if name else math.nan
         near_kw = TOLERANCE * self._span_kw
-        if shows_kw == shows_kw and not any(abs(shows_kw - kw) <= near_kw for _, kw, _ in self._told):
+        if shows_kw == shows_kw and not any(abs(shows_kw - kw) <= near_kw for _, kw, _ in recent):
             return f"{name} shows {shows_kw:g} kW, written was {last_kw:g} kW"
         return ""
 
