@@ -4,6 +4,7 @@ The rules see every value that is valid by itself and None for the others, so th
 another; and they keep silent where a problem reported already is the cause: one mistake is told once.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,6 +44,14 @@ PAIRS = (("cert_file", "key_file"), ("key_file", "cert_file"), ("username", "pas
 PROTOCOLS = ("modbus", "sunspec", "dlt645", "opcua")
 PARTS = {"battery": ("BMS", "PCS"), "meter": ("meter",), "pv": ("PV",)}
 """What the devices of a unit must be together; each part exactly once."""
+SERVES = {"battery": ("pcs", "bms", "battery"), "meter": ("meter", "grid"), "pv": ("pv",)}
+"""Parts of a product, or kinds of one without parts, that may serve a unit: they count power as it does."""
+ONLY_FOR = {
+    "dlt645": ("ct_ratio", "vt_ratio"),
+    "opcua": ("security", "cert_file", "key_file", "server_cert_file", "username", "password_file"),
+}
+"""Keys of a device that mean something in one protocol alone."""
+LOOPBACK = ("localhost", "ip6-localhost", "::1", "0.0.0.0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +153,9 @@ class _Rules:
                 yield (*where, "product"), self._bad_product(device.product, product)
             elif product is not None:
                 yield from self._parts_named((*where, "unit"), device.unit, product)
+                yield from self._meaningless(where, device, product)
+                yield from self._on_loss((*where, "on_loss"), device, product)
+                yield from self._transport((*where, "link"), device.link, product)
             protocols = (product.protocol,) if isinstance(product, Product) else PROTOCOLS
             if device.link is not None and not any(_is_link(device.link, one) for one in protocols):
                 yield (*where, "link"), self.say(f"link_{protocols[0]}", link=device.link)
@@ -157,6 +169,37 @@ class _Rules:
         if unit is not None and (wrong or bool(product.parts) != bool(named)):
             yield where, self.say("parts", product=product.key, parts=", ".join(product.parts) or "-")
 
+    def _meaningless(self, where: Where, device: Any, product: Product) -> Found:
+        for protocol, keys in ONLY_FOR.items():
+            for key in keys:
+                usual = type(device).model_fields[key].default
+                if product.protocol != protocol and getattr(device, key) not in (None, usual):
+                    fill = {"key": key, "product": product.key, "protocol": product.protocol}
+                    yield (*where, key), self.say("only_for", **fill, meant=protocol)
+
+    def _on_loss(self, where: Where, device: Any, product: Product) -> Found:
+        wish, write, wrong = device.on_loss, product.write, ""
+        if product.protocol == "opcua":
+            wrong = "opcua"
+        elif write is None or device.served_by(write.part) is None:
+            wrong = "none"
+        elif (wish == "release" and not write.release) or (wish == "device" and write.expires_s is None):
+            wrong = wish
+        if wish is not None and wrong:
+            yield where, self.say(f"on_loss_{wrong}", product=product.key)
+
+    def _transport(self, where: Where, link: str | None, product: Product) -> Found:
+        scheme, known = (link or "").split("://")[0], product.link.transports
+        serial = scheme in ("dlt645", "rtu+tcp") and "rtu" in known
+        if (
+            link is not None
+            and known
+            and scheme not in known
+            and not serial
+            and _is_link(link, product.protocol)
+        ):
+            yield where, self.say("transport", product=product.key, known=", ".join(known), scheme=scheme)
+
     def _bad_product(self, key: str, error: ConfigError) -> Problem:
         if key in known_products() or key.endswith(".toml"):
             return self.say("product_wrong", key=key, error=error.problems[0])
@@ -169,44 +212,79 @@ class _Rules:
 
     def lines(self) -> Found:
         """Devices on one line have different unit ids and the same serial settings."""
-        owner: dict[tuple[str, int], str] = {}
+        owner: dict[tuple[str, int | str], str] = {}
         settings: dict[str, Endpoint] = {}
         for where, device in self.sound.of("device"):
             line = _line(device.link or "")
             if line is None:
                 continue
-            other = owner.setdefault((line.name, device.unit_id), device.name)
-            if other != device.name and device.unit_id is not None:
-                key = "unit_id" if "unit_id" in device.model_fields_set else "link"
-                fill = {"unit_id": device.unit_id, "line": line.name, "other": other}
-                yield (*where, key), self.say("unit_id", **fill)
-            if line.path and device.unit_id is not None and not 1 <= device.unit_id <= 247:
-                yield (*where, "unit_id"), self.say("unit_id_serial", unit_id=device.unit_id)
-            if settings.setdefault(line.name, line) != line:
+            name, unit_id = _same(line), self._station(where, device)
+            told = next((key for key in ("unit_id", "address") if key in device.model_fields_set), "link")
+            other = device.name if unit_id is None else owner.setdefault((name, unit_id), device.name)
+            if other != device.name:
+                fill = {"unit_id": unit_id, "line": line.name, "other": other}
+                yield (*where, told), self.say("unit_id", **fill)
+            if line.serial_frames and isinstance(unit_id, int) and not 1 <= unit_id <= 247:
+                yield (*where, told), self.say("unit_id_serial", unit_id=unit_id)
+            known = settings.setdefault(name, line)
+            if known != line and (other == device.name or known.name == line.name):
                 yield (*where, "link"), self.say("line", line=line.name)
+
+    def _station(self, where: Where, device: Any) -> int | str | None:
+        """Return what the device answers to on its line, None while that cannot be judged."""
+        product = self.products.get((device.product, device.variant or ""))
+        if device.unit_id is not None or not isinstance(product, Product) or product.protocol == "dlt645":
+            own: int | str | None = device.address or device.unit_id
+            return own
+        return None if where in self.sound.broken else product.link.unit_id
 
     def completeness(self) -> Found:
         """Each unit has every part that it needs, once; silent while a device cannot be judged."""
         lost = any(where[0] == "device" for where in self.sound.broken)
         if lost or any(name not in self.units for device in self.all_devices for name in device.units):
             return
+        mixed: set[str] = set()
+        for where, device in self.sound.of("device"):
+            for name, wrong in self._misfits(device, self.products[device.product, device.variant or ""]):
+                mixed.add(name)
+                yield (*where, "unit"), wrong
         for where, name in self.sound.names:
-            kind = str(where[0])
-            serving = [device for device in self.all_devices if name in device.units]
-            products = [self.products[device.product, device.variant or ""] for device in serving]
-            if kind not in UNITS or any(isinstance(product, ConfigError) for product in products):
-                continue
-            count = Counter(
-                part
-                for device, product in zip(serving, products, strict=True)
-                for part in _parts(product, device.unit, name, kind)
-            )
-            if kind == "battery" and self._unguarded(name, serving):
-                yield (*where, "name"), self.say("no_alarms", name=name)
-            for part in PARTS[kind]:
-                if count[part] != 1:
-                    rule = "part_twice" if count[part] else "part_missing"
-                    yield (*where, "name"), self.say(rule, part=part, name=name, count=count[part])
+            if where[0] in UNITS and name not in mixed:
+                yield from self._complete((*where, "name"), name, str(where[0]))
+
+    def _misfits(self, device: Any, product: Product | ConfigError) -> Iterator[tuple[str, Problem]]:
+        """Yield units that the device cannot serve; nothing while its parts are not named as they must."""
+        serves = device.unit if isinstance(device.unit, dict) else {"": device.unit}
+        if isinstance(product, ConfigError) or not set(serves) <= set(product.parts or [""]):
+            return
+        before: set[str] = set()
+        for part, name in serves.items():
+            kind = self.units[name]
+            if (part or product.kind) not in SERVES[kind]:
+                fill = {"what": part or product.kind, "product": product.key, "name": name, "kind": kind}
+                yield name, self.say("not_its_kind", **fill, known=", ".join(SERVES[kind]))
+            elif name in before:
+                yield name, self.say("parts_of_one", name=name)
+            before.add(name)
+
+    def _complete(self, where: Where, name: str, kind: str) -> Found:
+        serving = [(place, device) for place, device in self.sound.of("device") if name in device.units]
+        products = [self.products[device.product, device.variant or ""] for _, device in serving]
+        if any(isinstance(product, ConfigError) for product in products):
+            return
+        given = [_parts(p, d.unit, name, kind) for (_, d), p in zip(serving, products, strict=True)]
+        count = Counter(part for parts in given for part in parts)
+        if kind == "battery" and self._unguarded(name, [device for _, device in serving]):
+            yield where, self.say("no_alarms", name=name)
+        if wrong := [part for part in PARTS[kind] if count[part] != 1]:
+            for part in wrong:
+                rule = "part_twice" if count[part] else "part_missing"
+                yield where, self.say(rule, part=part, name=name, count=count[part])
+            return
+        for (place, device), parts in zip(serving, given, strict=True):
+            if not parts:
+                fill = {"product": device.product, "name": name, "parts": ", ".join(PARTS[kind])}
+                yield (*place, "unit"), self.say("gives_nothing", **fill)
 
     def _unguarded(self, name: str, serving: list[Any]) -> bool:
         """Whether nothing reports alarms of a battery, and nobody has accepted that."""
@@ -293,10 +371,18 @@ def _is_broker(url: str) -> bool:
 def _line(link: str) -> Endpoint | None:
     """Return the Modbus endpoint of a link, or None when it is none."""
     try:
-        line = parse_url(link)
+        line = parse_url(link if link.isprintable() else "")
     except ConfigError:
         return None
     return line if line.port or line.path else None
+
+
+def _same(line: Endpoint) -> str:
+    """Return one name for a line however it is written; names of other hosts are not looked up."""
+    if line.path:
+        return os.path.realpath(line.path)
+    host = line.host.lower()
+    return f"{'127.0.0.1' if host in LOOPBACK else host}:{line.port}"
 
 
 def _parts(product: Any, serves: str | dict[str, str], unit: str, kind: str) -> set[str]:

@@ -115,8 +115,8 @@ class DeviceTable(Table):
     link: Text
     variant: str = ""
     """One of those of the product, when it has some."""
-    unit_id: int = Field(default=1, ge=0, le=255)
-    """Modbus unit id."""
+    unit_id: int | None = Field(default=None, ge=0, le=255)
+    """Modbus unit id; left out it is that of the product in the catalog."""
     address: str = Field(default="", pattern=r"^(\d{12})?$")
     """Of a DL/T 645 meter, the 12 digits on its label."""
     ct_ratio: float = Field(default=1.0, gt=0, le=100_000)
@@ -131,6 +131,14 @@ class DeviceTable(Table):
     password_file: FilePath | None = None
     on_loss: Literal["device", "zero", "release"] | None = None
     """What it is told when the controller has nothing valid to say; see :mod:`drivers.modbus.writer`."""
+
+    def station(self, usual: int) -> int:
+        """Return the unit id, where ``usual`` is that of the product."""
+        return usual if self.unit_id is None else self.unit_id
+
+    def served_by(self, part: str) -> str | None:
+        """Return the unit that a part of the product serves; a product without parts has the part ""."""
+        return self.unit if isinstance(self.unit, str) else (self.unit or {}).get(part)
 
     @property
     def units(self) -> tuple[str, ...]:

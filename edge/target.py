@@ -9,6 +9,7 @@ from drivers.catalog.loader import load_product
 from drivers.catalog.product import Product
 from drivers.driver import Nameplate
 from edge.config import SiteConfig, loads
+from edge.config_tables import DeviceTable
 from models.errors import ConfigError, Problem
 
 REGISTERS = ("modbus", "sunspec")
@@ -44,10 +45,10 @@ def device_of(path: Path, name: str, run_dir: Path | None) -> Target:
     return Target(
         name,
         device.link,
-        device.unit_id,
+        device.station(product.link.unit_id),
         product,
         run_dir or site.run_dir,
-        _nameplate(site, product, device.units),
+        _nameplate(site, device, product),
         len(site.batteries),
     )
 
@@ -59,11 +60,9 @@ def named(link: str, unit_id: int | None, key: str, variant: str, run_dir: Path 
     return Target(link, link, unit, product, run_dir)
 
 
-def _nameplate(site: SiteConfig, product: Product, units: tuple[str, ...]) -> Nameplate | None:
-    if product.write is None:
-        return None
-    limits = (Nameplate(b.p_min_kw, b.p_max_kw) for b in site.batteries if b.name in units)
-    return next(limits, None)
+def _nameplate(site: SiteConfig, device: DeviceTable, product: Product) -> Nameplate | None:
+    taker = device.served_by(product.write.part) if product.write else None
+    return next((Nameplate(b.p_min_kw, b.p_max_kw) for b in site.batteries if b.name == taker), None)
 
 
 def who() -> str:

@@ -23,7 +23,9 @@ from models.answer import Exit
 from models.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
+    from drivers.catalog.product import Product
     from edge.config import SiteConfig
+    from edge.config_tables import DeviceTable
 
 
 @verb(
@@ -113,10 +115,10 @@ def _block(problem: Problem, file: str, lines: Sequence[str], lengths: dict[tupl
     return f"{head}\n{margin}{source}\n{'':>5} | {caret}  {problem.do}"
 
 
-def _points(product: str, variant: str) -> int:
+def _product(device: "DeviceTable") -> "Product":
     from drivers.catalog.loader import load_product
 
-    return len(load_product(product, variant).points)
+    return load_product(device.product, device.variant)
 
 
 def summary(site: "SiteConfig") -> str:
@@ -135,8 +137,8 @@ def summary(site: "SiteConfig") -> str:
             d.unit,
             d.product,
             d.link,
-            d.unit_id if d.link[:3] in ("tcp", "rtu") else "",
-            _points(d.product, d.variant),
+            d.station(_product(d).link.unit_id) if d.link[:3] in ("tcp", "tls", "rtu") else "",
+            len(_product(d).points),
         )
         for d in site.devices
     ]
@@ -164,6 +166,12 @@ def _data(site: "SiteConfig") -> dict[str, Any]:
         "batteries": [battery.model_dump() for battery in site.batteries],
         "meter": site.meter.model_dump(),
         "pvs": [pv.model_dump() for pv in site.pvs],
-        "devices": [{**d.model_dump(), "points": _points(d.product, d.variant)} for d in site.devices],
+        "devices": [_device(device) for device in site.devices],
         "fleet": site.fleet.model_dump(mode="json") if site.fleet else None,
     }
+
+
+def _device(device: "DeviceTable") -> dict[str, Any]:
+    product = _product(device)
+    usual = {"unit_id": device.station(product.link.unit_id), "points": len(product.points)}
+    return {**device.model_dump(), **usual}

@@ -88,9 +88,7 @@ def setter_of(config: SiteConfig, unit: str) -> DeviceTable:
 def _takes(device: DeviceTable) -> str | None:
     """Return the unit whose setpoint the device takes."""
     write = product_of(device).write
-    if write is None:
-        return None
-    return device.unit if isinstance(device.unit, str) else device.unit.get(write.part)
+    return device.served_by(write.part) if write else None
 
 
 def _roles(points: Points, unit: str, chosen: Callable[[str], bool] = bool) -> Index:
@@ -135,7 +133,7 @@ class Plant:
                 units=device.unit,
                 product=device.product,
                 url=device.link,
-                unit_id=device.unit_id,
+                unit_id=device.station(product_of(device).link.unit_id),
                 nameplate=self._nameplate(device),
                 sink=image.slice(device.name),
                 variant=device.variant,

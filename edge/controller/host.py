@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from drivers.catalog.loader import load_product, points_of
+from drivers.catalog.product import Product
 from drivers.driver import Nameplate
 from drivers.opcua import OpcUa
 from drivers.opcua_security import Link, Security
@@ -54,7 +55,7 @@ def open_driver(config_path: Path, run_dir: Path, name: str) -> OpcUa:
         product,
         points,
         image.slice(device.name),
-        nameplate=_nameplate(config, device),
+        nameplate=_nameplate(config, device, product),
         mail=SharedMail(path_of(run_dir, name)) if product.write else None,
         on_event=Events(run_dir / "events.jsonl", f"host {name}").emit,
     )
@@ -71,10 +72,10 @@ def _security(device: DeviceTable) -> Security:
     )
 
 
-def _nameplate(config: SiteConfig, device: DeviceTable) -> Nameplate | None:
-    """Return what the unit of the device may be asked for; None when it takes no setpoints."""
-    limits = (Nameplate(b.p_min_kw, b.p_max_kw) for b in config.batteries if b.name in device.units)
-    return next(limits, None)
+def _nameplate(config: SiteConfig, device: DeviceTable, product: Product) -> Nameplate | None:
+    """Return what the unit that takes the setpoints may be asked for; None when the device takes none."""
+    taker = device.served_by(product.write.part) if product.write else None
+    return next((Nameplate(b.p_min_kw, b.p_max_kw) for b in config.batteries if b.name == taker), None)
 
 
 def run(config_path: Path, run_dir: Path, name: str, parent: int) -> None:

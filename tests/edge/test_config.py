@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from drivers.catalog.loader import load_product
 from edge.config import SiteConfig, load, loads
 from edge.config_tables import TABLES
 from edge.config_text import texts
@@ -257,6 +258,7 @@ def test_an_unknown_key_is_an_error_in_every_table(table: str) -> None:
         ("broker", '"mqtts://host:8883"', "CFG-011"),
         ("link", '"tcp://127.0.0.1:0"', "CFG-025"),
         ("link", '"opc.tcp://127.0.0.1:4840"', "CFG-025"),
+        ("link", '"rtu:///dev/tty\\u0000?baud=9600"', "CFG-025"),
         ("name", '"demo; rm -rf"', "CFG-015"),
         ("name", '"' + "a" * 100_000 + '"', "CFG-015"),
     ],
@@ -280,7 +282,7 @@ def test_one_wrong_value_is_one_problem_at_its_place(key: str, value: str, code:
         ("a key at the wrong place", "[limits] ", "cycle_ms = 1\n[limits] ", "cycle_ms = 1", "CFG-010"),
         ("a key of another table", "[limits] ", "import_kw = 1\n[limits] ", "import_kw = 1", "CFG-010"),
         ("a battery without BMS", "yunchu/bms215", "yunchu/pcs100", 'name = "battery-1"', "CFG-023"),
-        ("a meter that is not read", "eastron/sdm630", "yunchu/bms215", 'name = "grid"', "CFG-023"),
+        ("a meter that is not read", "eastron/sdm630", "yunchu/bms215", 'unit = "grid"', "CFG-044"),
         ("a unit name twice", 'name = "pv-1"\np_max', 'name = "grid"\np_max', 'name = "grid"', "CFG-020"),
         ("a key twice", "export_kw = 0.0 ", "export_kw = 1\nexport_kw = 0.0 ", "export_kw = 0.0", "CFG-002"),
         ("a table twice", "[tariff]", "[limits]\n[tariff]", "[limits]", "CFG-002"),
@@ -401,3 +403,183 @@ def test_a_site_brings_its_own_product_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         loads(text.replace("own.toml", "other.toml"), tmp_path / "site.toml", check_files=False)
     assert "a scale of 0" in str(raised.value)
+
+
+PCS = 'product = "yunchu/pcs100"\nlink = "tcp://127.0.0.1:15020"\nunit_id = 1\n'
+TTY = "rtu:///tmp/yunchu-demo/tty-meter?baud=19200&parity=N&stop=1"
+METER = f'product = "eastron/sdm630"\nlink = "{TTY}"\nunit_id = 1\n'
+METER_DEVICE = f'[[device]]\nname = "meter-1"\nunit = "grid"\n{METER}'
+PV = 'product = "yunchu/pv60_opcua"\nlink = "opc.tcp://127.0.0.1:14840/pv/"\n'
+PV_DEVICE = f'[[device]]\nname = "pv-1"\nunit = "pv-1"\n{PV}'
+
+
+def device(name: str, unit: str, product: str, link: str = "tcp://127.0.0.1:15029", more: str = "") -> str:
+    return f'[[device]]\nname = "{name}"\nunit = {unit}\nproduct = "{product}"\nlink = "{link}"\n{more}\n'
+
+
+SECOND_METER = '\n[[pv]]\nname = "pv-2"\np_max_kw = 9.0\n' + device(
+    "pv-2", '"pv-2"', "goodwe/dt", "tcp://localhost:15020", "unit_id = 1"
+)
+SH = "sungrow/sh_hybrid"
+WRONG_UNIT_OR_PLACE = [
+    # what is wrong, what is replaced, by what, the line and the code of the only problem
+    ("PV as the meter", METER, METER.replace("eastron/sdm630", "goodwe/dt"), 'unit = "grid"', "CFG-044"),
+    ("a PCS as a meter", METER, METER.replace("eastron/sdm630", "sinexcel/pcs"), 'unit = "grid"', "CFG-044"),
+    (
+        "a meter as PV",
+        PV,
+        'product = "eastron/sdm630"\nlink = "tcp://127.0.0.1:15022"\n',
+        'unit = "pv-1"',
+        "CFG-044",
+    ),
+    (
+        "a battery part as the meter",
+        METER_DEVICE,
+        device("hy", '{ battery = "grid" }', SH),
+        'unit = { battery = "grid" }',
+        "CFG-044",
+    ),
+    (
+        "a PV part as the meter",
+        METER_DEVICE,
+        device("hy", '{ pv = "grid" }', SH),
+        'unit = { pv = "grid" }',
+        "CFG-044",
+    ),
+    (
+        "two parts for the meter",
+        METER_DEVICE,
+        device("hy", '{ grid = "grid", battery = "grid" }', SH),
+        'unit = { grid = "grid", battery = "grid" }',
+        "CFG-044",
+    ),
+    (
+        "two parts for a battery",
+        PV_DEVICE,
+        PV_DEVICE + device("hy", '{ battery = "battery-1", grid = "battery-1" }', SH),
+        'unit = { battery = "battery-1", grid = "battery-1" }',
+        "CFG-044",
+    ),
+    (
+        "a grid part beside the devices of a battery",
+        PV_DEVICE,
+        PV_DEVICE + device("hy", '{ grid = "battery-1" }', SH),
+        'unit = { grid = "battery-1" }',
+        "CFG-044",
+    ),
+    (
+        "a device that gives its battery nothing",
+        PV_DEVICE,
+        PV_DEVICE + device("b2", '"battery-1"', "sma/sunny_boy_storage"),
+        'unit = "battery-1"',
+        "CFG-044",
+    ),
+    ("one station under two names", PV_DEVICE, PV_DEVICE + SECOND_METER, "unit_id = 1", "CFG-026"),
+    (
+        "one line under two names",
+        PV_DEVICE,
+        PV_DEVICE + SECOND_METER.replace("unit_id = 1", "unit_id = 2").replace("localhost", "[::1]"),
+        'link = "tcp://[::1]:15020"',
+        "CFG-030",
+    ),
+    (
+        "a serial port under two paths",
+        METER,
+        METER.replace("/tmp/yunchu-demo/tty-meter", "/tmp/yunchu-demo/../yunchu-demo/tty-bms"),
+        "unit_id = 1",
+        "CFG-026",
+    ),
+    (
+        "unit 0 behind a serial server",
+        PCS,
+        PCS.replace("tcp:", "rtu+tcp:").replace("_id = 1", "_id = 0"),
+        "unit_id = 0",
+        "CFG-012",
+    ),
+    ("a ratio that nothing uses", METER, METER + "ct_ratio = 40.0\n", "ct_ratio = 40.0", "CFG-045"),
+    ("another such ratio", PCS, PCS + "vt_ratio = 10.0\n", "vt_ratio = 10.0", "CFG-045"),
+    ("security without OPC UA", PCS, PCS + 'security = "sign"\n', 'security = "sign"', "CFG-045"),
+    ("a user without OPC UA", PCS, PCS + 'username = "a"\n', 'username = "a"', "CFG-045"),
+    ("a key without OPC UA", METER, METER + 'server_cert_file = "a"\n', 'server_cert_file = "a"', "CFG-045"),
+    ("on_loss of a meter", METER, METER + 'on_loss = "zero"\n', 'on_loss = "zero"', "CFG-046"),
+    ("on_loss of an OPC UA device", PV, PV + 'on_loss = "zero"\n', 'on_loss = "zero"', "CFG-046"),
+    ("a release that there is not", PCS, PCS + 'on_loss = "release"\n', 'on_loss = "release"', "CFG-046"),
+    (
+        "a timer that there is not",
+        METER_DEVICE,
+        device("hy", '{ grid = "grid", battery = "battery-1" }', SH, more='on_loss = "device"'),
+        'on_loss = "device"',
+        "CFG-046",
+    ),
+    (
+        "on_loss where the part that takes setpoints serves nothing",
+        METER_DEVICE,
+        device("hy", '{ grid = "grid" }', SH, more='on_loss = "zero"'),
+        'on_loss = "zero"',
+        "CFG-046",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("why", "old", "new", "line", "code"), WRONG_UNIT_OR_PLACE, ids=[row[0] for row in WRONG_UNIT_OR_PLACE]
+)
+def test_a_device_that_would_be_taken_for_another_is_refused(
+    why: str, old: str, new: str, line: str, code: str
+) -> None:
+    text = DEMO.replace(old, new, 1)
+    assert text != DEMO
+    found = [(p.code, text.splitlines()[line_of(p) - 1]) for p in problems_of(text)]
+    if why == "a timer that there is not":  # the battery then has two PCS besides
+        found = [one for one in found if one[0] != "CFG-023"]
+    assert found == [(code, line)]
+
+
+def test_a_hybrid_serves_three_units_by_their_parts() -> None:
+    parts = '{ grid = "grid", pv = "pv-1" }'
+    config = good(DEMO.replace(METER_DEVICE, "").replace(PV_DEVICE, device("hy", parts, SH)))
+    assert config.devices[-1].units == ("grid", "pv-1")
+
+
+def test_two_meters_of_one_serial_line_differ_by_their_addresses() -> None:
+    link = "dlt645:///dev/ttyUSB0?baud=2400&parity=E&stop=1"
+    meter = DEMO.replace(
+        METER_DEVICE, device("m", '"grid"', "dlt645/three_phase", link, 'address = "000000000001"')
+    )
+    (problem,) = problems_of(
+        meter + device("n", '"grid"', "dlt645/three_phase", link, 'address = "000000000002"')
+    )
+    assert problem.code == "CFG-023", "two meters, but of two addresses"
+    codes = {
+        p.code
+        for p in problems_of(
+            meter + device("n", '"grid"', "dlt645/three_phase", link, 'address = "000000000001"')
+        )
+    }
+    assert codes == {"CFG-023", "CFG-026"}
+    assert (
+        good(meter.replace('address = "000000000001"', 'address = "000000000001"\nct_ratio = 40.0')).warnings
+        == ()
+    )
+
+
+def test_a_unit_id_left_out_is_that_of_the_product() -> None:
+    """The factory setting of the catalog, not 1: an answer of unit 1 would be another device's."""
+    config = good(
+        DEMO.replace(PCS, 'product = "foxess/h3"\nlink = "tcp://127.0.0.1:15020"\n').replace(
+            'name = "pcs-1"\nunit = "battery-1"', 'name = "pcs-1"\nunit = { battery = "battery-1" }'
+        )
+    )
+    assert config.devices[0].unit_id is None
+    assert config.devices[0].station(load_product("foxess/h3").link.unit_id) == 247
+    second = device("m2", '"grid"', "carlo_gavazzi/em24_e1", "tcp://127.0.0.1:15020", "unit_id = 247")
+    text = config.text.replace(METER_DEVICE, second)
+    assert [p.code for p in problems_of(text)] == ["CFG-026"]
+
+
+def test_a_transport_that_the_product_is_not_known_on_is_a_warning() -> None:
+    (warning,) = good(DEMO.replace(METER, METER.replace("eastron/sdm630", "sma/home_manager"))).warnings
+    assert (warning.severity, warning.code) == ("warning", "CFG-040")
+    assert "tcp" in warning.what
+    through = METER.replace(TTY, "rtu+tcp://h:1")
+    assert good(DEMO.replace(METER, through.replace("eastron/sdm630", "siemens/pac2200"))).warnings == ()

@@ -10,20 +10,24 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from drivers.catalog.loader import load_product
 from drivers.catalog.product import Register, SetRow, WriteSpec
 from drivers.driver import Nameplate
 from drivers.opcua import OpcUa
 from edge.cli.init import demo_text
 from edge.config import loads
+from edge.config_tables import DeviceTable
 from edge.controller import host
 from edge.controller.build import build
 from edge.controller.host import open_driver
 from edge.controller.mail import HostedDriver
 from edge.events import tail
 from edge.image import SharedImage
+from edge.target import _nameplate as target_nameplate
 from models.errors import ConfigError, StoreError
 from models.point import Quality
 from models.proposal import Setpoint
@@ -130,6 +134,32 @@ def test_a_host_whose_driver_has_died_ends_so_that_it_is_started_again(
 
     threading.Thread(target=work, daemon=True).start()
     assert ended.wait(20.0)
+
+
+@pytest.mark.parametrize("nameplate_of", [host._nameplate, target_nameplate], ids=["host", "target"])
+@pytest.mark.parametrize(
+    ("why", "unit", "part", "expected"),
+    [
+        ("the part that takes it, not the first", {"rack": "big", "pcs": "small"}, "pcs", 50.0),
+        ("whichever stands first", {"pcs": "small", "rack": "big"}, "rack", 500.0),
+        ("no parts", "big", "", 500.0),
+        ("the part serves nothing", {"rack": "big"}, "pcs", None),
+        ("it takes none", "big", None, None),
+    ],
+)
+def test_the_door_has_the_nameplate_of_the_unit_that_is_set(
+    nameplate_of, why: str, unit, part: str | None, expected: float | None
+) -> None:
+    batteries = [
+        SimpleNamespace(name="big", p_min_kw=-500.0, p_max_kw=500.0),
+        SimpleNamespace(name="small", p_min_kw=-50.0, p_max_kw=50.0),
+    ]
+    product = load_product("yunchu/pcs100")
+    write = None if part is None or product.write is None else replace(product.write, part=part)
+    device = DeviceTable(name="d", unit=unit, product="x/y", link="opc.tcp://h:1/")
+    site, product = SimpleNamespace(batteries=batteries), replace(product, write=write)
+    found = nameplate_of(site, device, product)
+    assert found == (None if expected is None else Nameplate(-expected, expected))
 
 
 def test_a_setpoint_crosses_from_the_controller_into_the_server(
