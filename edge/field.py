@@ -4,6 +4,7 @@ A line has one master. Who holds it is asked of the controllers of this machine,
 folders; a serial port is locked besides.
 """
 
+import contextlib
 import os
 import socket
 from collections.abc import Iterator
@@ -18,8 +19,8 @@ from drivers.modbus.link import link_to
 from drivers.talk import Ask, Direct
 from edge.mailbox import FIELD_SOCKET
 from edge.mailbox import ask as ask_socket
-from edge.places import run_dir
-from models.errors import BadReply, DriverError, LinkError, NoReply, Refused, YunchuError
+from edge.places import make_run_dir, run_dir
+from models.errors import BadReply, DriverError, LinkError, NoReply, Refused, StoreError, YunchuError
 
 SYSTEM_RUN_DIR = Path("/run/yunchu")
 TIMEOUT_S = 12.0
@@ -150,3 +151,29 @@ def users_of(path: str) -> list[str]:
         except OSError:  # ended meanwhile, or not ours
             continue
     return [one for one in found if not one.startswith(f"{os.getpid()} ")]
+
+
+def ledger(folder: Path | None) -> Path:
+    """Return the file that keeps what was written by hand, made ready before anything is sent.
+
+    That is the events of the site. Without a run folder, or where it belongs to somebody else, it is
+    ``yunchu/field.jsonl`` where the user's programs keep their state: $XDG_STATE_HOME, else ~/.local/state.
+
+    Raises:
+        StoreError: nothing can be kept.
+    """
+    if folder:
+        with contextlib.suppress(OSError, StoreError):
+            return _ready(folder / "events.jsonl")
+    try:
+        base = os.environ.get("XDG_STATE_HOME", "")
+        state = Path(base) if base.startswith("/") else Path.home() / ".local" / "state"
+        return _ready(state / "yunchu" / "field.jsonl")
+    except (OSError, RuntimeError, StoreError) as error:  # RuntimeError: the user has no home
+        raise StoreError(f"nothing is sent that cannot be recorded: {error}") from error
+
+
+def _ready(path: Path) -> Path:
+    make_run_dir(path.parent)
+    path.open("a").close()
+    return path

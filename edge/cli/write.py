@@ -2,6 +2,7 @@
 
 A power goes the way of the operator's request, so that all limits hold. Registers are written as they are;
 but never those by which a running controller steers the device, and never a power outside the nameplate.
+Where no product is named nobody can tell what a register means: that needs ``--no-door``.
 """
 
 import contextlib
@@ -30,7 +31,7 @@ from edge.cli.names import battery_power, name_of
 from edge.cli.read import TYPES, find_target, way, words
 from edge.cli.why import seconds
 from models.answer import Exit
-from models.errors import DoorRefused, DriverError, LinkError, Problem
+from models.errors import DoorRefused, DriverError, LinkError, Problem, StoreError
 
 if TYPE_CHECKING:
     from drivers.modbus.frames import Request
@@ -51,7 +52,8 @@ LOOK_S = 0.1
     zh="写入设备的一个功率、点或寄存器。不加 --yes 时只显示将要发送的内容。",
     examples="edge write pcs-1 --p-kw 20 --for 60s --yes\nedge write pcs-1 --cancel --yes\n"
     "edge write pcs-1/dead_man_s 5\nedge write pcs-1 --address 204 --fn 6 --type u16 --value 3 --yes\n"
-    "edge write pcs-1 --address 204 --value 10 --for 60s --yes",
+    "edge write pcs-1 --address 204 --value 10 --for 60s --yes\n"
+    "edge write --link tcp://192.168.1.10:502 --unit-id 3 --address 204 --value 10 --no-door --yes",
 )
 @click.argument("device", required=False)
 @click.argument("value", required=False, type=float)
@@ -82,6 +84,8 @@ LOOK_S = 0.1
 @option("--product", default="", en="Product of the catalog.", zh="目录中的产品。")
 @option("--variant", default="", en="Variant of the product.", zh="产品变体。")
 @option("--unit-id", type=click.IntRange(0, 255), default=None, en="Modbus unit id.", zh="Modbus 设备地址。")
+@option("--no-door", is_flag=True, en="Write although no product says what stands there.",
+        zh="即使没有产品说明该处含义也写入。")  # fmt: skip
 @option("--yes", is_flag=True, en="Really send it, once.", zh="确实发送(仅一次)。")
 @config_option
 @run_dir_option
@@ -102,15 +106,24 @@ def command(
     span_s = seconds(how["span"]) if how["span"] else None
     with way(target, run_dir) as ask:
         write = _checked(target, point, value, how, ask)
+        unjudged = target.product is None and not how["no_door"]
+        if unjudged and how["yes"]:
+            _rehearse(ask, write)
+            fail(_unjudged(target), Exit.REFUSED)
         old = ask(write.look)
         if not how["yes"]:
             _rehearse(ask, write)
             _show(target, write, old, None, as_json, sent=False)
+            if unjudged:
+                problem = _unjudged(target)
+                click.echo(f"{problem.what}\n   {problem.do}", err=True)
             hint("Nothing was sent. Add --yes to send it.", "未发送任何内容。加 --yes 才会发送。")
             return
-        after = (
-            _send(target, ask, write, old) if span_s is None else _send_for(span_s, target, ask, write, old)
-        )
+        kept = _ledger(target, ask)  # first: what cannot be recorded is not sent
+        if span_s is None:
+            after = _send(target, ask, write, old, kept)
+        else:
+            after = _send_for(span_s, target, ask, write, old, kept)
     _show(target, write, old, after, as_json, sent=True)
     if after != write.data:
         raise click.exceptions.Exit(int(Exit.NO))
@@ -172,6 +185,7 @@ def _wish(target: "Target", how: dict[str, Any]) -> dict[str, Any]:
 
 
 def _post(run_dir: Path, message: dict[str, Any], target: "Target") -> None:
+    from edge.field import ledger
     from edge.mailbox import ask
     from edge.target import who
 
@@ -187,7 +201,7 @@ def _post(run_dir: Path, message: dict[str, Any], target: "Target") -> None:
         if message["kind"] == "cancel"
         else f"asks for {message['p_kw']:g} kW, {message['valid_s']:g} s"
     )
-    _record(run_dir, target.name, f"{who()} {asked}")
+    _record(ledger(run_dir), target.name, f"{who()} {asked}")
 
 
 def _await(run_dir: Path, p_kw: float | None) -> None:
@@ -242,6 +256,14 @@ def _refuse(target: "Target", what: str) -> NoReturn:
     fail(Problem("FLD-012", target.name, what, do), Exit.REFUSED)
 
 
+def _unjudged(target: "Target") -> Problem:
+    what = say("no product is named, so nobody can tell whether this is a power, or how much",
+               "未指定产品,无法判断这是否为功率及其大小")  # fmt: skip
+    do = say("Add --product KEY; or --no-door to write it all the same.",
+             "请加 --product KEY;或加 --no-door 仍然写入。")  # fmt: skip
+    return Problem("FLD-014", target.name, what, do)
+
+
 def _rehearse(ask: "Ask", write: "RawWrite") -> None:
     """Ask the controller whether it would let the write pass."""
     from edge.field import Through
@@ -250,59 +272,75 @@ def _rehearse(ask: "Ask", write: "RawWrite") -> None:
         ask.rehearse(write.request)
 
 
-def _send(target: "Target", ask: "Ask", write: "RawWrite", old: bytes) -> bytes | None:
-    """Send the write once and return what the device shows then, None when it does not show anything."""
-    from edge.field import Through
+def _send(target: "Target", ask: "Ask", write: "RawWrite", old: bytes, kept: Path | None) -> bytes | None:
+    """Send the write once, record it in ``kept``; return what the device shows then, None when nothing."""
     from edge.target import who
 
-    outcome = "confirmed"
+    outcome = "interrupted, nobody knows"
     try:
         ask(write.request)
+        outcome = "confirmed"
     except DriverError as error:
         outcome = str(error)
         hint(f"not confirmed: {error}", f"未确认:{error}")
-    if not isinstance(ask, Through) and target.run_dir:
-        what = f"unit {write.unit_id} fn {write.fn} address {write.address}: {old.hex()} → {write.data.hex()}"
-        _record(target.run_dir, target.name, f"{who()} wrote {what}; {outcome}")
+    finally:
+        at = f"unit {write.unit_id} fn {write.fn} address {write.address}"
+        _record(kept, target.name, f"{who()} wrote {at}: {old.hex()} → {write.data.hex()}; {outcome}")
     with contextlib.suppress(DriverError):
         return ask(write.look)[: len(write.data)]
     return None
 
 
-def _record(run_dir: Path, name: str, what: str) -> None:
+def _record(kept: Path | None, name: str, what: str) -> None:
     from edge.events import Events
-    from edge.places import make_run_dir
 
-    make_run_dir(run_dir)
-    Events(run_dir / "events.jsonl", "cli").emit("FIELD_WRITE", name, what)
+    if kept:
+        Events(kept, "cli").emit("FIELD_WRITE", name, what)
 
 
-def _send_for(span_s: float, target: "Target", ask: "Ask", write: "RawWrite", old: bytes) -> bytes | None:
+def _ledger(target: "Target", ask: "Ask") -> Path | None:
+    """Return the file for the record; None where the controller keeps its own. StoreError: see ``ledger``."""
+    from edge.field import Through, ledger
+
+    if isinstance(ask, Through):
+        return None
+    kept = ledger(target.run_dir)
+    if target.run_dir != kept.parent:
+        hint(f"recorded in {kept}", f"记录于 {kept}")
+    return kept
+
+
+def _send_for(
+    span_s: float, target: "Target", ask: "Ask", write: "RawWrite", old: bytes, kept: Path | None
+) -> bytes | None:
     """Send the write, wait, restore the old value: also after Ctrl-C, or when the terminal is closed."""
     hint(f"the old value {words(old)} is restored after {span_s:g} s, or with Ctrl-C",
          f"{span_s:g} 秒后或按 Ctrl-C 时恢复原值 {words(old)}")  # fmt: skip
     after = None
     with _signals(signal.default_int_handler):
         try:
-            after = _send(target, ask, write, old)
+            after = _send(target, ask, write, old, kept)
             time.sleep(span_s)
         except KeyboardInterrupt:
             pass
         finally:
             with _signals(signal.SIG_IGN):
-                _restore(target, ask, write, old)
+                _restore(target, ask, write, old, kept)
     return after
 
 
-def _restore(target: "Target", ask: "Ask", write: "RawWrite", old: bytes) -> None:
+def _restore(target: "Target", ask: "Ask", write: "RawWrite", old: bytes, kept: Path | None) -> None:
     from edge.field import way_to
     from edge.target import who
 
     back = write.back(old)
     try:
-        shows = _send(target, ask, back, write.data)
+        shows = _send(target, ask, back, write.data, kept)
     except LinkError:  # the controller has ended meanwhile: the line is free
-        shows = _send(target, way_to(target.link, target.run_dir, who())[0], back, write.data)
+        ask = way_to(target.link, target.run_dir, who())[0]
+        with contextlib.suppress(StoreError):  # restoring comes first
+            kept = _ledger(target, ask)
+        shows = _send(target, ask, back, write.data, kept)
     if shows != back.data:
         do = say("Look with `edge read` and write it by hand.", "请用 `edge read` 查看并手动写回。")
         what = say(f"the old value {words(old)} could not be restored", f"未能恢复原值 {words(old)}")

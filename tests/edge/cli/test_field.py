@@ -46,8 +46,9 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FieldSite
 
 
 @pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for a cycle that does not run here."""
+def soon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nobody waits for a cycle that does not run here; and no record leaves the test."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr("edge.cli.write.TAKES_S", 0.05)
     monkeypatch.setattr("edge.cli.bus.SAMPLE_S", 0.5)
 
@@ -271,6 +272,60 @@ def test_without_a_site_no_setpoint_is_written(alone: FieldSite) -> None:
     result = run(alone, "write", *words)
     assert result.exit_code == 6
     assert "nameplate is not known" in result.stderr
+
+
+BARE = ("--address", "204", "--value", "5")
+
+
+def test_on_a_bare_link_nothing_is_written_without_a_word(either: FieldSite) -> None:
+    words = ("write", "--link", either.server.url, *BARE)
+    shown = run(either, *words)
+    assert shown.exit_code == 0
+    assert "FLD-014" not in shown.stdout
+    assert "--no-door" in shown.stderr
+    assert "--no-door" in run(either, *words, lang="zh").stderr
+    refused = run(either, *words, "--yes")
+    assert refused.exit_code == 6
+    assert "FLD-014" in refused.stderr
+    assert either.pcs.written == []
+
+
+def test_with_that_word_it_is_written_and_recorded(either: FieldSite) -> None:
+    words = ("write", "--link", either.server.url, *BARE, "--no-door")
+    assert "--no-door" not in run(either, *words).stderr
+    assert run(either, *words, "--yes").exit_code == 0
+    assert [written.words for written in either.pcs.written if written.address == 204] == [(5,)]
+    recorded = [event for event in either.events() if event.startswith("FIELD_WRITE")]
+    assert len(recorded) == 1
+    assert recorded[0].endswith("confirmed")
+
+
+def test_without_a_site_it_is_recorded_where_the_user_keeps_things(
+    alone: FieldSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("YUNCHU_RUN_DIR")
+    words = ("--link", alone.server.url, *BARE, "--no-door", "--for", "0s", "--yes")
+    result = run(alone, "write", *words)
+    assert result.exit_code == 0, result.stderr
+    kept = alone.run_dir.parent / "state" / "yunchu" / "field.jsonl"
+    assert f"recorded in {kept}" in result.stderr
+    events = tail(kept, 5)
+    assert [event["where"] for event in events] == [alone.server.url] * 2
+    assert [event["what"].partition(": ")[2] for event in events] == [
+        "0003 → 0005; confirmed",
+        "0005 → 0003; confirmed",
+    ]
+
+
+def test_where_the_user_has_no_place_for_the_record_nothing_is_sent(
+    alone: FieldSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("YUNCHU_RUN_DIR")
+    monkeypatch.setenv("XDG_STATE_HOME", str(alone.config))  # a file
+    result = run(alone, "write", "--link", alone.server.url, *BARE, "--no-door", "--yes")
+    assert result.exit_code == 1
+    assert "cannot be recorded" in result.stderr
+    assert alone.pcs.written == []
 
 
 def test_a_power_goes_to_the_operator_request(running: FieldSite) -> None:
