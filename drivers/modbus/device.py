@@ -179,6 +179,8 @@ class ModbusDevice:
         block = self._polled.due(now_ns)
         if block is None:
             return NEVER_NS, None
+        if hold_ns <= now_ns and (sample := self._sample(now_ns)):
+            return now_ns, sample
         due_ns = max(block.due_ns, hold_ns)
         job = self._job(block)
         if due_ns > now_ns or not self._poller.ambiguous(block.request, now_ns):
@@ -281,6 +283,9 @@ class ModbusDevice:
 
     def _failed(self, block: Block, error: DriverError, now_ns: int) -> None:
         block.postpone(now_ns)
+        if self._polled.untried(block, now_ns):
+            self._presence.failed(f"{block.read}: {error}", error, now_ns)
+            return
         code = {Refused: EventCode.READ_REFUSED, BadReply: EventCode.READ_BAD}.get(type(error))
         if code is not None:
             self._polled.spoil(block, now_ns)
@@ -288,8 +293,25 @@ class ModbusDevice:
                 block.trouble = code
                 self._tell(code, f"{block.read}: {error}")
         if isinstance(error, Refused):
-            self._polled.refused(block, error, now_ns)
+            self._polled.doubt(block, error, now_ns)
         self._presence.failed(f"{block.read}: {error}", error, now_ns)
+
+    def _sample(self, now_ns: int) -> Job | None:
+        """Return a read of one point of a block that was refused: it shows whether to divide the block."""
+        sample = self._polled.sample()
+        if sample is None or self._poller.ambiguous(sample[1], now_ns):
+            return None
+        block, request = sample
+
+        def answered(data: bytes, now_ns: int) -> None:
+            self._polled.sampled(block, True, now_ns)
+            self._presence.alive(now_ns)
+
+        def failed(error: DriverError, now_ns: int) -> None:
+            self._polled.sampled(block, False, now_ns)
+            self._presence.failed(f"a point of {block.read}: {error}", error, now_ns)
+
+        return Job(request, answered, failed, block.slack_ns)
 
     def _probe_answered(self, data: bytes, now_ns: int) -> None:
         """The unit is there and owes nothing any more; the values come with the next full read."""
