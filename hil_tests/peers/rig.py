@@ -188,6 +188,7 @@ def run(stack: ExitStack, *several: Ours) -> None:
 
 def edge(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a verb of the CLI as a user does, without any controller of this machine."""
-    environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder), "LANG": "C.UTF-8", "NO_COLOR": "1"}
+    own = {"XDG_RUNTIME_DIR": str(folder), "XDG_STATE_HOME": str(folder)}
+    environment = {**os.environ, **own, "LANG": "C.UTF-8", "NO_COLOR": "1"}
     command = [sys.executable, "-m", "edge", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=60.0, env=environment, cwd=ROOT)

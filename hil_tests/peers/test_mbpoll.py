@@ -192,7 +192,9 @@ def test_edge_write_changes_a_register_of_libmodbus_once_and_shows_what_stands_t
     words = "write", "--link", link, "--unit-id", "7", "--address", "204", "--value", "3", "--json"
     assert edge(tmp_path, *words).returncode == 0
     assert program.tell("writes") == "0"  # only shown
-    done = edge(tmp_path, *words, "--yes")
+    refused = edge(tmp_path, *words, "--yes")
+    assert refused.returncode == 6, "no product, so no door"
+    done = edge(tmp_path, *words, "--yes", "--no-door")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["data"]["readback"] == "0003"
     assert (program.tell("writes"), program.tell("? 204 1")) == ("1", "3")
