@@ -18,6 +18,9 @@ ALARMS = ("bit", "u16", "u32")
 """Types whose every pattern a number of the image keeps, with bits that can be told apart."""
 
 
+DAY_S = 86_400
+
+
 def table_in(annotation: Any) -> type[Table] | None:
     """Return the table type inside ``X``, ``X | None`` or ``list[X]``."""
     if isinstance(annotation, type) and issubclass(annotation, Table):
@@ -193,6 +196,10 @@ def _write(file: ProductFile) -> Found:
     names = [row.name for row in file.points]
     if write.expires_s is not None and write.refresh_s >= write.expires_s:
         yield "refresh_s", "the device drops the setpoint before it is sent again", "Make it shorter"
+    refreshes = 2 * (len(write.rows) + bool(write.heartbeat)) * DAY_S / write.refresh_s
+    if write.max_writes_per_day is not None and write.max_writes_per_day < refreshes:
+        what = f"the refresh alone needs half of {refreshes:.0f}, so that power could hardly be raised again"
+        yield "max_writes_per_day", what, "Refresh less often, or allow more"
     for key, name in (
         ("readback", write.readback),
         ("clamp charge", write.clamp.charge),

@@ -86,6 +86,7 @@ FAULTS = [
     ('value = "p_kw" }', 'value = "p_kw", per = "p_max" }', "there is no point 'p_max'"),
     ("refresh_s = 1.0", "refresh = 1.0", "Did you mean 'refresh_s'?"),
     ("refresh_s = 1.0", "refresh_s = 1.0\nexpires_s = 0.5", "drops the setpoint before it is sent again"),
+    ("refresh_s = 1.0", "refresh_s = 1.0\nmax_writes_per_day = 100000", "the refresh alone needs half"),
     ("refresh_s = 1.0", 'refresh_s = 1.0\nclamp = { charge = "limit" }', "there is no point 'limit'"),
     ('point = "state"', 'point = "stat"', "there is no point 'stat'"),
     ('is = ["OFF"]', 'is = ["OFFF"]', "is not a value of that point"),
