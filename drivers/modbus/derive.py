@@ -183,6 +183,15 @@ class Meaning:
         self._plain = Readings(specs) if any(spec.by for spec in specs) else self._final
         self._sets: dict[tuple[int, ...], tuple[tuple[Rule, ...], NDArray[np.intp]]] = {}
 
+    def inherit(self, other: "Meaning") -> None:
+        """Take over what is known of the points that are the same."""
+        was = ((k, spec, other._position.get(spec.name)) for k, spec in enumerate(self._specs))
+        pairs = [(k, i) for k, spec, i in was if i is not None and other._specs[i] == spec]
+        mine, theirs = np.array(pairs, np.intp).reshape(-1, 2).T
+        for new, old in ((self._final, other._final), (self._plain, other._plain)):
+            new.value[mine], new.quality[mine] = old.value[theirs], old.quality[theirs]
+            new.t_ns[mine], new.since_ns[mine] = old.t_ns[theirs], old.since_ns[theirs]
+
     def known(self, point: str, now_ns: int) -> float:
         """Return the value of a point if it may be used, else NaN."""
         return self._final.known(self._position[point], now_ns)

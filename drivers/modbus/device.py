@@ -4,7 +4,7 @@ All methods except ``start``, ``offer`` and ``stop`` run in the thread of the li
 """
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -14,6 +14,8 @@ from drivers.driver import Mail
 from drivers.modbus.block import Block
 from drivers.modbus.event import EventCode, OnEvent
 from drivers.modbus.exchange import Exchange
+from drivers.modbus.finder import AGAIN_NS, Finder, Found
+from drivers.modbus.finder import Search as Search
 from drivers.modbus.frames import Request
 from drivers.modbus.job import NEVER_NS, Job
 from drivers.modbus.line import LineLost
@@ -26,35 +28,9 @@ from models.errors import BadReply, DriverError, Refused
 from models.point import Point
 from models.proposal import Setpoint
 
-AGAIN_NS = 60_000_000_000
-"""Parts of a device that did not answer are looked for again after this."""
 MOST_TEXT = 400
 LEAVE_S = 1.0
 """Longest wait for the last words to a device when the controller stops."""
-
-
-class Found(Protocol):
-    """What a device that describes itself has."""
-
-    @property
-    def product(self) -> Product:
-        """With the registers of this device; its points in the same order."""
-
-    @property
-    def hidden(self) -> tuple[PointSpec, ...]:
-        """Further points that are needed to understand them."""
-
-    @property
-    def lost(self) -> tuple[int, ...]:
-        """Units that did not answer; their points may be there later."""
-
-    @property
-    def trouble(self) -> tuple[str, ...]:
-        """What the device does not have, for people."""
-
-
-Search = Callable[[], Generator[Request, bytes | DriverError, Found]]
-"""Begins to look for what a device has."""
 
 
 class Poller(Protocol):
@@ -106,26 +82,34 @@ class ModbusDevice:
         self._cost = cost
         self._presence = Presence(spec.name, spec.sink, poller, on_event, self._gone)
         self.counters = self._presence.counters
-        self._search = search
-        self._looking: Generator[Request, bytes | DriverError, Found] | None = None
-        self._asked: Request | None = None
-        """The next question of the search; None when it is over."""
-        self._again_ns = NEVER_NS
-        """When to look again for parts that were silent."""
+        self._finder = Finder(search)
         self._writes = Writes(self._tell)
         self._mail = Mail()
-        self._adopt(product, ())
-        self._look()
+        self._product = product
+        self._hidden: tuple[PointSpec, ...] = ()
+        self._polled, self._writer = self._new_polled(), self._new_writer()
+        self._finder.begin()
+
+    def _new_polled(self) -> Polled:
+        spec, product = self._spec, self._product
+        specs = (*product.points, *self._hidden)
+        polled = Polled(specs, len(self.points), product.link, spec.unit_id, spec.sink, self._cost)
+        polled.start(time.monotonic_ns())
+        return polled
+
+    def _new_writer(self) -> Writer:
+        write = self._product.write
+        self._readback = write.readback if write else ""
+        return Writer(self._spec, self._product, self._mail, self.counters, self._value_of, self._tell)
 
     def _adopt(self, product: Product, hidden: tuple[PointSpec, ...]) -> None:
-        """Take the product with registers that can be polled."""
-        specs = (*product.points, *hidden)
-        spec = self._spec
-        self._polled = Polled(specs, len(self.points), product.link, spec.unit_id, spec.sink, self._cost)
-        for block in self._polled.blocks:
-            block.due_ns = time.monotonic_ns()
-        self._writer = Writer(spec, product, self._mail, self.counters, self._value_of, self._tell)
-        self._readback = product.write.readback if product.write else ""
+        """Take the product with registers that can be polled; what is known and still the same is kept."""
+        before, polled = self._product, self._polled
+        self._product, self._hidden = product, hidden
+        self._polled = self._new_polled()
+        self._polled.inherit(polled)
+        if (product.write, product.prepare) != (before.write, before.prepare):
+            self._writer = self._new_writer()
 
     # the contract
 
@@ -170,18 +154,21 @@ class ModbusDevice:
     def read(self, now_ns: int) -> tuple[int, Job | None]:
         """Return the next read and when it is due; no read while every one could be mistaken."""
         hold_ns = self._presence.hold_ns
-        if self._again_ns <= now_ns:
-            self._look()
-        if self._asked is not None:
-            if hold_ns <= now_ns and self._poller.ambiguous(self._asked, now_ns):
+        finder = self._finder
+        if finder.again_ns <= now_ns:
+            finder.begin(aside=self.counters.online and bool(self._polled.blocks))
+        if finder.asked is not None and not finder.aside:
+            if hold_ns <= now_ns and self._poller.ambiguous(finder.asked, now_ns):
                 return self._held(now_ns), None
-            return hold_ns, Job(self._asked, self._search_answered, self._search_failed)
+            return hold_ns, self._question(finder.asked)
         block = self._polled.due(now_ns)
         if block is None:
             return NEVER_NS, None
         if hold_ns <= now_ns and (sample := self._sample(now_ns)):
             return now_ns, sample
         due_ns = max(block.due_ns, hold_ns)
+        if due_ns > now_ns and (question := self._question_aside(now_ns)):
+            return finder.ask_ns, question
         job = self._job(block)
         if due_ns > now_ns or not self._poller.ambiguous(block.request, now_ns):
             return due_ns, job
@@ -204,52 +191,66 @@ class ModbusDevice:
 
     def fault(self, what: str, now_ns: int) -> None:
         """Show a fault of our own: whatever the device does, nobody looks at it properly."""
+        self._finder.asked = None
         self._presence.fault(what, now_ns)
 
     def _gone(self, now_ns: int) -> None:
         """The device is offline: its points are BAD, and it may come back as another."""
-        self._polled.spoil_all(now_ns)
+        if self._finder.asked is None or self._finder.aside:
+            self._finder.begin()
         self._writer.forget()
-        if self._asked is None:
-            self._look()
+        self._polled.spoil_all(now_ns)
 
     # looking for what it has
 
-    def _look(self) -> None:
-        if self._search is not None:
-            self._again_ns = NEVER_NS
-            self._looking = self._search()
-            self._asked = next(self._looking)
+    def _question(self, request: Request) -> Job:
+        """Return a question before anything is polled; the silence of another unit is not this one's."""
+        own = request.unit == self._spec.unit_id
 
-    def _search_answered(self, data: bytes, now_ns: int) -> None:
-        self._presence.hold_ns = 0
-        self._go_on(data, now_ns)
+        def answered(data: bytes, now_ns: int) -> None:
+            self._presence.hold_ns = 0
+            self._go_on(data, now_ns)
 
-    def _search_failed(self, error: DriverError, now_ns: int) -> None:
-        if not isinstance(error, Refused):
-            self._presence.failed(f"looking for its points: {error}", error, now_ns)
-        if isinstance(error, LineLost):
-            self._look()
-        else:
-            self._go_on(error, now_ns)
+        def failed(error: DriverError, now_ns: int) -> None:
+            lost = isinstance(error, LineLost)
+            if lost or (own and not isinstance(error, Refused)):
+                self._presence.failed(f"looking for its points: {error}", error, now_ns)
+            if lost:
+                self._finder.begin()
+            else:
+                self._go_on(error, now_ns)
+
+        return Job(request, answered, failed, aside=not own)
 
     def _go_on(self, answer: bytes | DriverError, now_ns: int) -> None:
-        assert self._looking is not None
         try:
-            self._asked = self._looking.send(answer)
-        except StopIteration as done:
-            self._asked = self._looking = None
-            self._found(done.value, now_ns)
+            found = self._finder.answer(answer)
         except DriverError as error:
+            self._finder.begin()
             self._presence.missed(f"looking for its points: {error}", now_ns)
-            self._look()
+        else:
+            self._found(found, now_ns)
 
-    def _found(self, found: Found, now_ns: int) -> None:
+    def _question_aside(self, now_ns: int) -> Job | None:
+        """Return a question that may be asked between the polls of a device that is well."""
+        finder = self._finder
+        request = finder.asked
+        if request is None or finder.ask_ns > now_ns or not self._presence.well:
+            return None
+        if self._poller.ambiguous(request, now_ns):
+            return None
+
+        def ended(answer: bytes | DriverError, now_ns: int) -> None:
+            self._found(finder.answer_aside(answer, now_ns), now_ns)
+
+        return Job(request, ended, ended, AGAIN_NS, aside=True)
+
+    def _found(self, found: Found | None, now_ns: int) -> None:
         """Poll what was found; what is polled already goes on undisturbed."""
-        if found.lost:
-            self._again_ns = now_ns + AGAIN_NS
-        specs = (*found.product.points, *found.hidden)
-        if specs == self._polled.specs:
+        if found is None:
+            return
+        self._finder.keep(found, now_ns)
+        if (found.product, found.hidden) == (self._product, self._hidden):
             return
         self._adopt(found.product, found.hidden)
         registers = [spec for spec in found.product.points if not spec.derivation]
@@ -258,7 +259,7 @@ class ModbusDevice:
         self._tell(EventCode.RESOLVED, what[:MOST_TEXT])
         if not there:
             self._presence.missed("it has none of the points of this product", now_ns)
-            self._again_ns = now_ns + AGAIN_NS
+            self._finder.again_ns = now_ns + AGAIN_NS
 
     # reading
 

@@ -20,3 +20,5 @@ class Job:
     """Called with why nothing usable came, and the monotonic time."""
     slack_ns: int = 0
     """How long after it is due a read may be answered before a value of it is too old."""
+    aside: bool = False
+    """Whether it is asked of somebody who may not be there: silence says nothing of the device."""

@@ -70,6 +70,10 @@ class Polled:
         """Return the value of a point if it may be used, else NaN."""
         return self._meaning.known(point, now_ns)
 
+    def inherit(self, other: "Polled") -> None:
+        """Take over what is known of the points that are the same."""
+        self._meaning.inherit(other._meaning)
+
     def holds(self, block: Block, point: str) -> bool:
         """Whether a block brings this point."""
         return any(self.specs[i].name == point for i in block.read.points)

@@ -250,7 +250,7 @@ class LinkPoller:
         except DriverError as error:
             end_ns = time.monotonic_ns()
             self.stats.note(job.request.unit, start_ns, end_ns, due_ns, error)
-            self._judge(error, seat, end_ns - start_ns, end_ns)
+            self._judge(error, None if job.aside else seat, end_ns - start_ns, end_ns)
             job.failed(error, end_ns)
         else:
             end_ns = time.monotonic_ns()
@@ -259,14 +259,15 @@ class LinkPoller:
             seat.heard()
             job.answered(data, end_ns)
 
-    def _judge(self, error: DriverError, seat: Seat, took_ns: int, now_ns: int) -> None:
-        """See what a failure says of the line and of the unit."""
+    def _judge(self, error: DriverError, seat: Seat | None, took_ns: int, now_ns: int) -> None:
+        """See what a failure says of the line and of the unit, None for one of which nothing was expected."""
         if isinstance(error, LineLost):
             self._lose()
         elif isinstance(error, Refused):
             self._mute = self._losses = 0
-            seat.heard()
-        else:
+            if seat is not None:
+                seat.heard()
+        elif seat is not None:
             self._mute += 1
             if self._mute >= MUTE and self._link.line.endpoint.host:
                 self._lose()

@@ -210,3 +210,17 @@ def test_a_line_that_is_back_is_asked_at_once(monkeypatch) -> None:
         device.line_back = lambda: None  # type: ignore[attr-defined]
     served._open()
     assert served._seats[1].until_ns == 0
+
+
+def test_who_is_asked_by_the_way_and_is_silent_costs_the_device_nothing(monkeypatch) -> None:
+    devices = [Meter("good", 1), Meter("asks for another unit", 2)]
+    wire = Wire([*devices, Meter("dead", 9, True)], 100 * MS)
+    monkeypatch.setattr(poller, "time", wire)
+    served = line_of(wire, devices)
+    failed: list[int] = []
+    job = Job(frames.read(9, 3, 0, 2), lambda *_: None, lambda error, at_ns: failed.append(at_ns), aside=True)
+    for _ in range(2 * poller.MUTE):
+        served._ask(wire.now_ns, job, served._seats[1])
+    assert len(failed) == 2 * poller.MUTE and served._mute == 0
+    assert (served._seats[1].silent, served._seats[1].until_ns) == (0, 0)
+    assert served.stats.units[9].timeouts == len(failed)
