@@ -154,11 +154,11 @@ class ModbusDevice:
     def read(self, now_ns: int) -> tuple[int, Job | None]:
         """Return the next read and when it is due; no read while every one could be mistaken."""
         hold_ns = self._presence.hold_ns
-        finder = self._finder
+        finder, ambiguous = self._finder, self._poller.ambiguous
         if finder.again_ns <= now_ns:
             finder.begin(aside=self.counters.online and bool(self._polled.blocks))
         if finder.asked is not None and not finder.aside:
-            if hold_ns <= now_ns and self._poller.ambiguous(finder.asked, now_ns):
+            if hold_ns <= now_ns and ambiguous(finder.asked, now_ns):
                 return self._held(now_ns), None
             return hold_ns, self._question(finder.asked)
         block = self._polled.due(now_ns)
@@ -167,15 +167,17 @@ class ModbusDevice:
         if hold_ns <= now_ns and (sample := self._sample(now_ns)):
             return now_ns, sample
         due_ns = max(block.due_ns, hold_ns)
-        if due_ns > now_ns and (question := self._question_aside(now_ns)):
-            return finder.ask_ns, question
+        question = finder.ready(now_ns) if due_ns > now_ns and self._presence.well else None
+        if question is not None and not ambiguous(question, now_ns):
+            return now_ns, self._question(question)
         job = self._job(block)
-        if due_ns > now_ns or not self._poller.ambiguous(block.request, now_ns):
+        if due_ns > now_ns or not ambiguous(block.request, now_ns):
             return due_ns, job
-        request = self._polled.free(lambda one: self._poller.ambiguous(one, now_ns))
+        request = self._polled.free(lambda one: ambiguous(one, now_ns))
         if request is None:
             return self._held(now_ns), None
-        return due_ns, Job(request, self._probe_answered, job.failed)
+        # That it answers shows that it owes nothing any more; the values come with the next full read.
+        return due_ns, Job(request, lambda data, at_ns: self._presence.alive(at_ns), job.failed)
 
     def _held(self, now_ns: int) -> int:
         self._presence.hold_ns = now_ns + BACKOFF_NS
@@ -204,46 +206,21 @@ class ModbusDevice:
     # looking for what it has
 
     def _question(self, request: Request) -> Job:
-        """Return a question before anything is polled; the silence of another unit is not this one's."""
-        own = request.unit == self._spec.unit_id
-
-        def answered(data: bytes, now_ns: int) -> None:
-            self._presence.hold_ns = 0
-            self._go_on(data, now_ns)
-
-        def failed(error: DriverError, now_ns: int) -> None:
-            lost = isinstance(error, LineLost)
-            if lost or (own and not isinstance(error, Refused)):
-                self._presence.failed(f"looking for its points: {error}", error, now_ns)
-            if lost:
-                self._finder.begin()
-            else:
-                self._go_on(error, now_ns)
-
-        return Job(request, answered, failed, aside=not own)
-
-    def _go_on(self, answer: bytes | DriverError, now_ns: int) -> None:
-        try:
-            found = self._finder.answer(answer)
-        except DriverError as error:
-            self._finder.begin()
-            self._presence.missed(f"looking for its points: {error}", now_ns)
-        else:
-            self._found(found, now_ns)
-
-    def _question_aside(self, now_ns: int) -> Job | None:
-        """Return a question that may be asked between the polls of a device that is well."""
-        finder = self._finder
-        request = finder.asked
-        if request is None or finder.ask_ns > now_ns or not self._presence.well:
-            return None
-        if self._poller.ambiguous(request, now_ns):
-            return None
+        """Return a question of the search; the silence of another unit is not this one's."""
+        aside = self._finder.aside or request.unit != self._spec.unit_id
 
         def ended(answer: bytes | DriverError, now_ns: int) -> None:
-            self._found(finder.answer_aside(answer, now_ns), now_ns)
+            if isinstance(answer, bytes):
+                self._presence.hold_ns = 0
+            elif not aside and not isinstance(answer, Refused | LineLost):
+                self._presence.failed(f"looking for its points: {answer}", answer, now_ns)
+            try:
+                self._found(self._finder.answer(answer, now_ns), now_ns)
+            except DriverError as error:
+                self._finder.begin()
+                self._presence.missed(f"looking for its points: {error}", now_ns)
 
-        return Job(request, ended, ended, AGAIN_NS, aside=True)
+        return Job(request, ended, ended, AGAIN_NS, aside)
 
     def _found(self, found: Found | None, now_ns: int) -> None:
         """Poll what was found; what is polled already goes on undisturbed."""
@@ -284,16 +261,14 @@ class ModbusDevice:
 
     def _failed(self, block: Block, error: DriverError, now_ns: int) -> None:
         block.postpone(now_ns)
-        if self._polled.untried(block, now_ns):
-            self._presence.failed(f"{block.read}: {error}", error, now_ns)
-            return
+        tried = self._polled.untried(block, now_ns)
         code = {Refused: EventCode.READ_REFUSED, BadReply: EventCode.READ_BAD}.get(type(error))
-        if code is not None:
+        if code is not None and not tried:
             self._polled.spoil(block, now_ns)
             if block.trouble != code:
                 block.trouble = code
                 self._tell(code, f"{block.read}: {error}")
-        if isinstance(error, Refused):
+        if isinstance(error, Refused) and not tried:
             self._polled.doubt(block, error, now_ns)
         self._presence.failed(f"{block.read}: {error}", error, now_ns)
 
@@ -304,19 +279,14 @@ class ModbusDevice:
             return None
         block, request = sample
 
-        def answered(data: bytes, now_ns: int) -> None:
-            self._polled.sampled(block, True, now_ns)
-            self._presence.alive(now_ns)
+        def ended(answer: bytes | DriverError, now_ns: int) -> None:
+            self._polled.sampled(block, isinstance(answer, bytes), now_ns)
+            if isinstance(answer, bytes):
+                self._presence.alive(now_ns)
+            else:
+                self._presence.failed(f"a point of {block.read}: {answer}", answer, now_ns)
 
-        def failed(error: DriverError, now_ns: int) -> None:
-            self._polled.sampled(block, False, now_ns)
-            self._presence.failed(f"a point of {block.read}: {error}", error, now_ns)
-
-        return Job(request, answered, failed, block.slack_ns)
-
-    def _probe_answered(self, data: bytes, now_ns: int) -> None:
-        """The unit is there and owes nothing any more; the values come with the next full read."""
-        self._presence.alive(now_ns)
+        return Job(request, ended, ended, block.slack_ns)
 
     # writing
 

@@ -68,35 +68,32 @@ class Finder:
             self._going = self._search()
             self.asked = next(self._going)
 
-    def answer(self, answer: bytes | DriverError) -> Found | None:
+    def ready(self, now_ns: int) -> Request | None:
+        """Return the question that may be asked now, if any."""
+        return self.asked if now_ns >= self.ask_ns else None
+
+    def answer(self, answer: bytes | DriverError, now_ns: int) -> Found | None:
         """Go on with what became of the question; return what was found when that was the last one.
+
+        Beside the polling a search that fails or finds less than before is forgotten: None.
 
         Raises:
             DriverError: the device has nothing, or nobody is there.
         """
         assert self._going is not None
-        self.asked = None
+        self.asked, self.again_ns = None, now_ns + AGAIN_NS
         try:
-            self.asked = self._going.send(answer)
+            if isinstance(answer, LineLost):
+                raise answer
+            self.asked, self.again_ns = self._going.send(answer), NEVER_NS
+            self.ask_ns = now_ns + SPACE_NS * isinstance(answer, DriverError)
         except StopIteration as done:
             found: Found = done.value
-            return found
-        return None
-
-    def answer_aside(self, answer: bytes | DriverError, now_ns: int) -> Found | None:
-        """Do the same beside the polling; a search that fails or finds less than before is forgotten."""
-        self.ask_ns = now_ns + SPACE_NS * isinstance(answer, DriverError)
-        self.again_ns = now_ns + AGAIN_NS
-        if isinstance(answer, LineLost):
-            self.asked = None
-            return None
-        try:
-            found = self.answer(answer)
+            return found if not self.aside or self._lost.issuperset(found.lost) else None
         except DriverError:
-            return None
-        if self.asked is not None:
-            self.again_ns = NEVER_NS
-        return found if found is not None and self._lost.issuperset(found.lost) else None
+            if not self.aside:
+                raise
+        return None
 
     def keep(self, found: Found, now_ns: int) -> None:
         """Note what is missing of what was found, to look for it again."""

@@ -100,12 +100,11 @@ class Polled:
 
     def sample(self) -> tuple[Block, Request] | None:
         """Return a refused block and a read of one of its points; None when there is no doubt."""
-        block = next((block for block, doubt in self._doubts.items() if doubt.asking), None)
-        if block is None:
-            return None
-        points = block.read.points
-        spec = self.specs[points[self._doubts[block].turn % len(points)]]
-        return block, frames.read(block.request.unit, block.read.fn, spec.address, width(spec))
+        for block, doubt in self._doubts.items():
+            if doubt.asking:
+                spec = self.specs[block.read.points[doubt.turn % len(block.read.points)]]
+                return block, frames.read(block.request.unit, block.read.fn, spec.address, width(spec))
+        return None
 
     def sampled(self, block: Block, readable: bool, now_ns: int) -> None:
         """Take what became of a sample; when it was read the block is asked again at once."""
@@ -143,11 +142,12 @@ class Polled:
 
     def untried(self, block: Block, now_ns: int) -> bool:
         """Whether a block that failed was only tried while its parts are polled; it is tried again later."""
-        division = next((one for one in self._divisions if one.whole is block), None)
-        if division is not None:
-            division.pause_ns = min(2 * division.pause_ns, WHOLE_MAX_NS)
-            division.again_ns = now_ns + division.pause_ns
-        return division is not None
+        for division in self._divisions:
+            if division.whole is block:
+                division.pause_ns = min(2 * division.pause_ns, WHOLE_MAX_NS)
+                division.again_ns = now_ns + division.pause_ns
+                return True
+        return False
 
     def doubt(self, block: Block, error: Refused, now_ns: int) -> None:
         """Ask a refused block less often; divide it when a point of it could be read since the last time."""
@@ -170,8 +170,7 @@ class Polled:
             half.due_ns, half.trouble = now_ns, block.trouble
         division = next((one for one in self._divisions if block in one.parts), None)
         if division is None:
-            division = Division(block, [block], now_ns + WHOLE_NS)
-            self._divisions.append(division)
+            self._divisions.append(division := Division(block, [block], now_ns + WHOLE_NS))
         for blocks in (self.blocks, division.parts):
             at = blocks.index(block)
             blocks[at : at + 1] = new

@@ -182,7 +182,7 @@ def test_a_search_that_finds_less_than_before_changes_nothing(dead: set[int], wh
     finder.begin(aside=True)
     while finder.asked is not None:
         failed = finder.asked.unit in dead
-        found = finder.answer_aside(NoReply("silent") if failed else b"SunS", line.now_ns)
+        found = finder.answer(NoReply("silent") if failed else b"SunS", line.now_ns)
     assert found is None, why
     assert line.device._polled.specs == specs
     assert finder.again_ns == line.now_ns + AGAIN_NS
@@ -197,7 +197,7 @@ def test_a_search_beside_the_polling_that_fails_is_forgotten(error: DriverError)
 
     finder = Finder(search)
     finder.begin(aside=True)
-    assert finder.answer_aside(error, 5) is None
+    assert finder.answer(error, 5) is None
     assert finder.asked is None and finder.again_ns == 5 + AGAIN_NS
 
 
