@@ -2,8 +2,8 @@
 
 Design: scalar kernels without Python, then one loop over the compiled table, then a shell that checks sizes.
 A field that does not lie inside the block, says "not available", is not finite or is out of its range becomes
-NaN with quality BAD, and so does a code that its mapping does not have; nothing else can happen. ``tests/cython_ext/test_registers.py`` holds the twin in
-plain Python which is the specification.
+NaN with quality BAD, and so does a code that its mapping does not have; nothing else can happen.
+``tests/cython_ext/test_registers.py`` holds the twin in plain Python which is the specification.
 """
 
 from collections.abc import Mapping
