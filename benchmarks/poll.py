@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from pymodbus.client import AsyncModbusTcpClient
 
-from benchmarks import plans
+from benchmarks import plans, rtu
 from benchmarks.measure import Rounds, Row, alternate, report, wants_json
 from benchmarks.modbus_tcp import COUNT, VALUES, our_side, pin
 from cython_ext.registers import KINDS, Table
@@ -236,6 +236,7 @@ def main() -> None:
     """Measure and report."""
     as_json = wants_json(__doc__)
     with tempfile.TemporaryDirectory() as name, libmodbus(Path(name)) as (port, c_client):
+        serial = _serial(Path(name))
         pin(0)
         reads = read_100(port, c_client)
         decoded = decode_100()
@@ -252,6 +253,7 @@ def main() -> None:
         "decode_100": _against(decoded, "pymodbus")
         | {"struct": _against(decoded, "struct"), "sides": decoded},
         "points_200": polled,
+        "rtu": serial,
         "plans": {
             "ours": sum(float(row["planner"]) for row in planned),
             "peer": sum(float(row["by_hand"]) for row in planned),
@@ -263,6 +265,17 @@ def main() -> None:
         },
     }
     report(as_json, data, ("", "ours", "peer", "ours/peer"), _rows(data, planned), _remarks())
+
+
+def _serial(folder: Path) -> dict[str, dict[str, float]]:
+    """Return by baud which share of the paced wire's limit is reached; see :mod:`benchmarks.rtu`."""
+    program = rtu.built(folder)
+    found = {}
+    for baud in rtu.READS:
+        sides = rtu.measure(baud, program, folder)
+        ours, peer = (sides[side]["share"] for side in (rtu.OURS, LIBMODBUS))
+        found[str(baud)] = {"ours": ours, "peer": peer, "ratio": ours / peer, "goal": rtu.GOALS[baud]}
+    return found
 
 
 def _against(sides: dict[str, dict[str, float]], peer: str, mine: str = OURS) -> dict[str, Any]:
@@ -281,6 +294,7 @@ def _rows(data: dict[str, Any], planned: list[dict[str, float | str]]) -> list[R
         row("decode 100 points, pymodbus: CPU us", data["decode_100"]),
         row("decode 100 points, struct: CPU us", data["decode_100"]["struct"]),
         row("200 points every 100 ms, libmodbus in C: CPU us a point", data["points_200"]),
+        *(row(f"paced line of {baud} baud, libmodbus: share", sides) for baud, sides in data["rtu"].items()),
     ]
     for listed in planned:
         ours, hand = float(listed["planner"]), float(listed["by_hand"])
