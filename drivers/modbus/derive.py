@@ -121,7 +121,7 @@ def _ratio(values: list[float]) -> float:
 
 
 COMBINE: dict[str, Callable[[list[float]], float]] = {
-    "sum": math.fsum,
+    "sum": sum,
     "product": math.prod,
     "ratio": _ratio,
 }
