@@ -108,7 +108,7 @@ class MemorySink:
         }
 
 
-def eventually(condition: Callable[[], object], within_s: float = 10.0) -> None:
+def eventually(condition: Callable[[], object], within_s: float = 30.0) -> None:
     """Wait until a condition holds; fail when it does not in time."""
     deadline = time.monotonic() + within_s
     while not condition():
